@@ -1,0 +1,1 @@
+"""An experiment lab for small image classifiers: PyTorch Lightning driven by Hydra."""

@@ -1,0 +1,25 @@
+"""Learning rates over a run: each takes an optimizer and the number of its steps, and is stepped after every one."""
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LRScheduler, OneCycleLR
+
+
+def constant(optimizer: Optimizer, *, total_steps: int) -> LRScheduler:
+    """The learning rate stays where the optimizer has it."""
+    return ConstantLR(optimizer, factor=1.0, total_iters=total_steps)
+
+
+def cosine(optimizer: Optimizer, *, total_steps: int) -> LRScheduler:
+    """Half a cosine from the optimizer's learning rate down to zero (Loshchilov and Hutter, 2017, without restarts)."""
+    return CosineAnnealingLR(optimizer, T_max=total_steps)
+
+
+def one_cycle(optimizer: Optimizer, *, total_steps: int, warmup_fraction: float) -> LRScheduler:
+    """Up to the optimizer's learning rate within `warmup_fraction` of the steps, then down (Smith and Topin, 2018)."""
+    return OneCycleLR(
+        optimizer,
+        max_lr=[group["lr"] for group in optimizer.param_groups],
+        total_steps=total_steps,
+        pct_start=warmup_fraction,
+        cycle_momentum=False,  # momentum is optimizer.momentum, as typed
+    )

@@ -1,0 +1,191 @@
+"""Rules that a job's settings must keep, checked before any data is loaded and without importing torch."""
+
+import difflib
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from src.data.catalog import CIFAR10, FASHION_MNIST, DataSet, generated
+from src.errors import BadInput
+
+DATA_SETS = {"FashionMNIST": FASHION_MNIST, "CIFAR10": CIFAR10, "CIFAR2": CIFAR10}
+LARGEST_SEED = 2**32 - 1
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What the value of one key must be.
+
+    Attributes:
+        text: completes "must be ...".
+        holds: whether a value keeps the rule.
+        example: a value to type instead.
+    """
+
+    text: str
+    holds: Callable[[Any], bool]
+    example: str
+
+
+def is_integer(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def integer(low: int, high: int | None = None, *, example: int, or_null: bool = False) -> Rule:
+    limits = f"an integer >= {low}" if high is None else f"an integer from {low} to {high}"
+    return Rule(
+        limits + " or null" * or_null,
+        lambda value: (or_null and value is None) or (is_integer(value) and low <= value and value <= (high or value)),
+        str(example),
+    )
+
+
+def number(text: str, holds: Callable[[float], bool], *, example: str) -> Rule:
+    return Rule(text, lambda value: is_number(value) and holds(value), example)
+
+
+def one_of(*choices: str) -> Rule:
+    return Rule("one of " + ", ".join(choices), lambda value: value in choices, choices[0])
+
+
+def numbers(text: str, holds: Callable[[float], bool], *, example: str) -> Rule:
+    return Rule(
+        text,
+        lambda values: isinstance(values, list) and all(is_number(value) and holds(value) for value in values),
+        example,
+    )
+
+
+IS_TRUE_OR_FALSE = Rule("true or false", lambda value: isinstance(value, bool), "true")
+
+RULES: dict[str, Rule] = {
+    "seed": integer(0, LARGEST_SEED, example=0),
+    "data.source": one_of("auto", "synthetic"),
+    "data.validation": one_of("train", "test"),
+    "data.split_seed": integer(0, LARGEST_SEED, example=0),
+    "data.seed": integer(0, LARGEST_SEED, example=0),
+    "data.resize": integer(1, 1024, example=32, or_null=True),
+    "data.normalize": IS_TRUE_OR_FALSE,
+    "data.mean": numbers("a list of finite numbers, one a channel", lambda mean: True, example="[0.5]"),
+    "data.std": numbers("a list of finite numbers > 0, one a channel", lambda std: std > 0, example="[0.25]"),
+    "data.num_classes": integer(2, 1000, example=10),
+    "data.channels": integer(1, 4, example=3),
+    "data.size": integer(1, 1024, example=28),
+    "data.train_per_class": integer(1, example=200),
+    "data.test_per_class": integer(1, example=50),
+    "model.loss": one_of("cross_entropy", "squared", "absolute", "huber"),
+    "model.hidden_sizes": Rule(
+        "a list of one or more integers >= 1",
+        lambda sizes: isinstance(sizes, list) and bool(sizes) and all(is_integer(size) and size >= 1 for size in sizes),
+        "[256,128]",
+    ),
+    "model.activation": one_of("relu", "tanh", "sigmoid", "gelu", "silu", "elu", "leaky_relu"),
+    "model.dropout": number("a number >= 0 and < 1", lambda fraction: 0 <= fraction < 1, example="0.5"),
+    "model.batch_norm": IS_TRUE_OR_FALSE,
+    "optimizer.lr": number("a finite number > 0", lambda lr: lr > 0, example="0.1"),
+    "optimizer.momentum": number("a number >= 0 and < 1", lambda momentum: 0 <= momentum < 1, example="0.9"),
+    "optimizer.weight_decay": number("a finite number >= 0", lambda decay: decay >= 0, example="0.0001"),
+    "scheduler.warmup_fraction": number("a number > 0 and < 1", lambda fraction: 0 < fraction < 1, example="0.3"),
+    "trainer.max_epochs": integer(1, example=10),
+}
+
+
+def check(settings: Mapping[str, Any]) -> None:
+    """Checks one job's settings, as nested plain dicts.
+
+    Raises:
+        BadInput: the first rule that is broken: the key, the rule, the value and what to type instead.
+    """
+    for key, rule in RULES.items():
+        group, _, name = key.rpartition(".")
+        section = settings.get(group, {}) if group else settings
+        if name in section and not rule.holds(section[name]):
+            raise broken(key, rule.text, section[name], example=rule.example)
+    check_data(settings["data"])
+    check_devices(settings["trainer"])
+
+
+def broken(key: str, rule: str, value: Any, *, example: str) -> BadInput:
+    return BadInput(f"{key} must be {rule}, got {value!r}. Try {key}={example}.")
+
+
+def check_data(data: Mapping[str, Any]) -> None:
+    """The settings that depend on what is known of the data set: its classes, channels and number of images."""
+    name = data["_target_"].rpartition(".")[2]
+    if name in DATA_SETS:
+        data_set = DATA_SETS[name]
+    else:
+        data_set = generated(**{key: data[key] for key in generated.__annotations__ if key in data})
+    num_classes = check_classes(data.get("classes"), data_set) if "classes" in data else len(data_set.class_names)
+    for key in ("mean", "std"):
+        if len(data[key]) != data_set.channels:
+            rule = f"a list of {data_set.channels} numbers, one a channel of {data_set.name}"
+            raise broken(f"data.{key}", rule, data[key], example=str([0.5] * data_set.channels).replace(" ", ""))
+    check_counts(data, num_images=num_classes * data_set.train_per_class)
+
+
+def check_classes(classes: Any, data_set: DataSet) -> int:
+    """The number of classes that a selection by name leaves."""
+    if classes is None:
+        return len(data_set.class_names)
+    known = ", ".join(data_set.class_names)
+    if not isinstance(classes, list) or len(classes) < 2 or len({str(name) for name in classes}) < len(classes):
+        example = f"[{','.join(data_set.class_names[:2])}]"
+        raise broken(
+            "data.classes", f"a list of two or more different classes out of {known}", classes, example=example
+        )
+    for name in classes:
+        if name not in data_set.class_names:
+            hint = did_you_mean(str(name), data_set.class_names)
+            raise BadInput(f"unknown class {name!r} in data.classes.{hint} Choices: {known}.")
+    return len(classes)
+
+
+def check_counts(data: Mapping[str, Any], *, num_images: int) -> None:
+    """Splits and batches must fit into the official training set."""
+    if data["validation"] == "train":
+        if not is_integer(data["val_size"]) or not 1 <= data["val_size"] < num_images:
+            raise BadInput(
+                f"data.val_size must be between 1 and {num_images - 1} (the training set has {num_images} images), "
+                f"got {data['val_size']!r}. Try data.val_size={num_images // 10}."
+            )
+        num_images -= data["val_size"]
+    train_size = data["train_size"]
+    if train_size is not None:
+        if not is_integer(train_size) or not 1 <= train_size <= num_images:
+            rule = f"null or an integer from 1 to {num_images} (the training images left)"
+            raise broken("data.train_size", rule, train_size, example="null")
+        num_images = train_size
+    batch_size = data["batch_size"]
+    if batch_size != "full" and not (is_integer(batch_size) and 1 <= batch_size <= num_images):
+        rule = f"an integer from 1 to {num_images} (the size of the training set) or full"
+        raise broken("data.batch_size", rule, batch_size, example=str(min(64, num_images)))
+
+
+def check_devices(trainer: Mapping[str, Any]) -> None:
+    """A GPU must be there when one is asked for. Only then is torch imported, to look for it."""
+    accelerator, devices = trainer["accelerator"], trainer["devices"]
+    several = is_integer(devices) and devices > 1
+    if accelerator not in ("gpu", "cuda") and not (accelerator == "auto" and several):
+        return
+    import torch
+
+    num_gpus = torch.cuda.device_count()
+    if accelerator != "auto" and num_gpus == 0:
+        raise BadInput(f"trainer.accelerator={accelerator} needs a GPU, but torch finds none. Try trainer=cpu.")
+    if several and 0 < num_gpus < devices:
+        raise BadInput(
+            f"trainer.devices must be an integer from 1 to {num_gpus} (the GPUs torch finds), got {devices}. "
+            f"Try trainer.devices={num_gpus} or trainer.accelerator=cpu."
+        )
+
+
+def did_you_mean(word: str, known: Iterable[str], *, prefix: str = "") -> str:
+    """ " Did you mean ...?" with the most similar known word, or nothing."""
+    similar = difflib.get_close_matches(word, known, n=1)
+    return f" Did you mean {prefix}{similar[0]}?" if similar else ""

@@ -1,0 +1,138 @@
+"""What every command does around its work: checks what was typed, claims a folder for it, sets the exit code."""
+
+import itertools
+import os
+import re
+import signal
+import sys
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+from hydra._internal.utils import get_args_parser
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
+
+from src.errors import BadInput
+from src.jobs import Jobs, checked_jobs
+from src.run import read_metrics
+
+SWEEP_HAD_FAILURES = 5
+LONGEST_FOLDER_NAME = 120  # file systems allow 255 bytes
+
+
+def run_command(main: Callable[[], Any]) -> int:
+    """Runs a Hydra command whose arguments have been checked; returns the exit code.
+
+    Args:
+        main: a function decorated by `hydra.main`, which reads `sys.argv` itself.
+    """
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, stop)
+    OmegaConf.register_new_resolver("job_folder", job_folder, replace=True)
+    arguments = get_args_parser().parse_args()
+    if arguments.help or arguments.hydra_help or arguments.info or arguments.shell_completion:
+        main()
+        return 0
+    if is_helper_process():
+        join_distributed_run()
+        main()
+        return 0
+    try:
+        jobs = checked_jobs(
+            arguments.overrides,
+            multirun=arguments.multirun,
+            config_dir=arguments.config_path,
+            config_name=arguments.config_name,
+        )
+        if arguments.cfg:
+            main()
+            return 0
+        folder = claim_folder(jobs)
+    except BadInput as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    main()
+    return report_sweep(folder, num_jobs=len(jobs.configs)) if jobs.is_sweep else 0
+
+
+def stop(signum: int, frame: FrameType | None) -> NoReturn:
+    """Ctrl-C and SIGTERM end the process from wherever it is, through every `finally`, with 130 and 143."""
+    raise SystemExit(128 + signum)
+
+
+def is_helper_process() -> bool:
+    """Whether this process was started to share the work of a distributed run."""
+    return int(os.environ.get("LOCAL_RANK", 0)) > 0
+
+
+def join_distributed_run() -> None:
+    """Lightning started this process with the arguments of the first: it shares the work, and leaves no files."""
+    kept = [argument for argument in sys.argv[1:] if not argument.startswith("hydra.")]
+    sys.argv[1:] = [*kept, "hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=disabled"]
+
+
+def claim_folder(jobs: Jobs) -> Path:
+    """Makes the run's or sweep's folder, which no other run has or gets, and tells Hydra its name.
+
+    Raises:
+        BadInput: the folder that was asked for is in use, or cannot be made.
+    """
+    key = "hydra.sweep.dir" if jobs.is_sweep else "hydra.run.dir"
+    HydraConfig.instance().set_config(jobs.whole)
+    wanted = Path(OmegaConf.select(jobs.whole, key))
+    if any(argument.startswith(f"{key}=") for argument in sys.argv):
+        claim_typed(wanted, key)
+        return wanted
+    for number in itertools.count(1):  # another run may have started in the same second
+        folder = wanted if number == 1 else wanted.with_name(f"{wanted.name}_{number}")
+        try:
+            make(folder, key)
+            break
+        except FileExistsError:
+            continue
+    sys.argv.append(f"{key}={folder}")
+    return folder
+
+
+def claim_typed(folder: Path, key: str) -> None:
+    if folder.is_dir() and not any(folder.iterdir()):
+        if not os.access(folder, os.W_OK):
+            raise BadInput(f"cannot write to {folder} (permission denied). Try another {key}.")
+        return
+    try:
+        make(folder, key)
+    except FileExistsError as error:
+        raise BadInput(f"{key} must be a new or empty folder, got {str(folder)!r}. Try {key}={folder}_2.") from error
+
+
+def make(folder: Path, key: str) -> None:
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise BadInput(f"cannot make the output folder {folder} ({error.strerror}). Try another {key}.") from error
+
+
+def job_folder(number: int, overrides: str) -> str:
+    """The name of a sweep's job: `003_model=mlp,optimizer.lr=0.1`, with nothing that a file system or shell minds."""
+    name = f"{number:03d}_{re.sub(r'[^A-Za-z0-9_.,=+-]', '', overrides.replace('/', '-'))}"
+    if len(name) <= LONGEST_FOLDER_NAME:
+        return name
+    return f"{name[: LONGEST_FOLDER_NAME - 9]}-{zlib.crc32(overrides.encode()):08x}"
+
+
+def report_sweep(folder: Path, *, num_jobs: int) -> int:
+    """Says how a sweep went, by what its jobs have left on disk; returns the exit code."""
+    results = read_metrics(folder)
+    completed = [result for result in results.values() if result["status"] == "completed"]
+    print(f"\n{len(completed)} of {num_jobs} jobs completed in {folder}\n  tensorboard --logdir {folder}")
+    if len(completed) == num_jobs:
+        return 0
+    for job, result in results.items():
+        if result["status"] != "completed":
+            print(f"{job.name}: {result['status']}: {result['reason']}", file=sys.stderr)
+    return SWEEP_HAD_FAILURES

@@ -1,0 +1,118 @@
+"""The course of a run, a row an epoch: printed, in metrics.csv, and as TensorBoard curves with the epoch as x axis."""
+
+import csv
+import logging
+import time
+import warnings
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from lightning import Callback, LightningModule, Trainer
+from lightning.fabric.utilities.rank_zero import rank_zero_only
+from lightning.pytorch.loggers import Logger
+from torch.utils.tensorboard import SummaryWriter
+
+COLUMNS = ("epoch", "train/loss", "train/acc", "val/loss", "val/acc", "lr")
+log = logging.getLogger(__name__)
+
+
+class History(Logger, Callback):
+    """A Lightning logger that gathers the metrics of an epoch into one row, and a callback that times them.
+
+    Args:
+        run_dir: gets metrics.csv and the TensorBoard event file.
+        max_epochs: for "epoch 3/10" in the printed line.
+
+    Attributes:
+        rows: those of the epochs so far; the keys are `COLUMNS`.
+        train_seconds: wall time of the fit, validation included, loading and testing not.
+    """
+
+    def __init__(self, run_dir: Path, *, max_epochs: int) -> None:
+        super().__init__()
+        self.run_dir = run_dir
+        self.max_epochs = max_epochs
+        self.rows: list[dict[str, float]] = []
+        self.row: dict[str, float] = {}
+        self.train_seconds = 0.0
+
+    @property
+    def name(self) -> str:
+        return ""
+
+    @property
+    def version(self) -> str:
+        return ""
+
+    @property
+    def save_dir(self) -> str:
+        return str(self.run_dir)
+
+    @cached_property
+    def writer(self) -> SummaryWriter:
+        return SummaryWriter(str(self.run_dir))
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.train_started = self.row_started = time.perf_counter()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.train_seconds = time.perf_counter() - self.train_started
+
+    @property
+    def best(self) -> dict[str, float]:
+        """The row of the first epoch with the highest validation accuracy."""
+        return max(self.rows, key=lambda row: row["val/acc"])
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Takes the metrics of one split at the end of epoch `step`; the training split's come last."""
+        self.draw(metrics, step)
+        self.row |= metrics
+        if "train/loss" in metrics and step is not None:
+            self.rows.append({"epoch": step} | {name: self.row[name] for name in COLUMNS[1:]})
+            self.write(self.rows[-1])
+
+    @rank_zero_only
+    def draw(self, metrics: dict[str, float], epoch: int | None) -> None:
+        for name, value in metrics.items():
+            self.writer.add_scalar(name, value, epoch)
+
+    @rank_zero_only
+    def write(self, row: dict[str, float]) -> None:
+        with (self.run_dir / "metrics.csv").open("a", newline="") as file:
+            table = csv.DictWriter(file, COLUMNS)
+            if row is self.rows[0]:
+                table.writeheader()
+            table.writerow(row)
+        now = time.perf_counter()
+        log.info(
+            "epoch %d/%d   train loss %.4f acc %.4f   val loss %.4f acc %.4f   %.1f s",
+            row["epoch"],
+            self.max_epochs,
+            *(row[name] for name in COLUMNS[1:5]),
+            now - self.row_started,
+        )
+        self.row_started = now
+
+    @rank_zero_only
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """Nothing: the run's settings are in .hydra/."""
+
+    @rank_zero_only
+    def close(self) -> None:
+        """Writes what is left to the event file; later metrics would open a second one."""
+        self.writer.close()
+
+
+def quiet_lightning() -> None:
+    """Lightning's tips and notices of every fit stay out of the output; its warnings go where ours go.
+
+    It puts handlers of its own on its loggers when it is imported, beside those that Hydra has set up.
+    """
+    for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.propagate = True
+        logger.setLevel(logging.WARNING)
+    logging.captureWarnings(True)
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated")  # lightning 2.6 with torch 2.14

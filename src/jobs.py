@@ -1,0 +1,197 @@
+"""From the overrides that were typed to the checked configs of the jobs they ask for."""
+
+import inspect
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, cast
+
+from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from hydra.utils import get_object
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from src.checks import check, did_you_mean
+from src.errors import BadInput
+
+CONF = str(Path(__file__).resolve().parents[1] / "conf")
+
+
+@dataclass(frozen=True)
+class Jobs:
+    """What a command line asks for.
+
+    Attributes:
+        configs: one for each job, without Hydra's own part.
+        whole: the config with Hydra's own part, for the overrides that are the same in all jobs.
+        is_sweep: whether they are the jobs of a sweep, be it of one.
+    """
+
+    configs: list[DictConfig]
+    whole: DictConfig
+    is_sweep: bool
+
+
+def checked_jobs(
+    overrides: Sequence[str], *, multirun: bool, config_dir: str | None = None, config_name: str | None = None
+) -> Jobs:
+    """Composes and checks every job, before the first one starts.
+
+    Args:
+        overrides: as typed.
+        multirun: whether `-m` was typed.
+        config_dir: where the configs are, if not in conf/.
+        config_name: the one to start from, if not config.yaml.
+
+    Raises:
+        BadInput: something typed is unknown or cannot be right.
+    """
+    with initialize_config_dir(config_dir=str(Path(config_dir or CONF).resolve()), version_base="1.3"):
+        composer = Composer(GlobalHydra.instance().config_loader(), config_name or "config")
+        constants = [text for text in overrides if not composer.parse(text).is_sweep_override()]
+        _, whole = composer.base(composer.part_choices(constants))
+        is_sweep = multirun or whole.hydra.mode == RunMode.MULTIRUN
+        if is_sweep and whole.hydra.sweeper.get("params"):
+            overrides = [f"{key}={value}" for key, value in whole.hydra.sweeper.params.items()] + list(overrides)
+        lists = composer.expand(overrides, is_sweep=is_sweep)
+        configs, errors = [], []
+        for number, job in enumerate(lists):
+            try:
+                configs.append(composer.job(job))
+            except BadInput as error:
+                errors.append(f"job {number}: {error}" if is_sweep else str(error))
+    if errors:
+        raise BadInput(
+            errors[0] + f"\n{len(errors)} of {len(lists)} jobs cannot run, so none was started." * is_sweep,
+        )
+    return Jobs(configs, whole, is_sweep)
+
+
+class Composer:
+    """Composes jobs the way Hydra does, but answers what is unknown with the nearest thing that is known.
+
+    The parts that a job chooses (data=cifar2, model=mlp) are composed once, and the values set in a copy: a large
+    sweep is checked in a moment.
+    """
+
+    def __init__(self, loader: ConfigLoader, config_name: str) -> None:
+        self.loader = loader
+        self.config_name = config_name
+        self.parser = OverridesParser.create(config_loader=loader)
+        self.parse = cache(self._parse)
+        self.base = cache(self._base)
+        self.choices = cache(loader.get_group_options)  # empty for what is no group
+
+    def _parse(self, text: str) -> Override:
+        try:
+            return self.parser.parse_override(text)
+        except HydraException as error:
+            reason = str(error.__cause__ or error).splitlines()[0]
+            raise BadInput(f"cannot read the override {text!r}: {reason}. Write key=value.") from error
+
+    def _base(self, choices: tuple[str, ...]) -> tuple[DictConfig, DictConfig]:
+        """The config of the chosen parts, without and with Hydra's own."""
+        try:
+            whole = compose(self.config_name, list(choices), return_hydra_config=True)
+        except (HydraException, OmegaConfBaseException) as error:
+            raise BadInput(" ".join(str(error).split())) from error
+        config = deepcopy(whole)
+        OmegaConf.set_struct(config, False)
+        del config["hydra"]
+        return config, whole
+
+    def expand(self, overrides: Sequence[str], *, is_sweep: bool) -> list[list[str]]:
+        """The overrides of each job, in Hydra's order."""
+        parsed = [self.parse(text) for text in overrides]
+        for override in parsed:
+            if override.is_sweep_override() and not is_sweep:
+                raise BadInput(f"{override.input_line} names several values. Add -m to run them all, one job each.")
+            if override.is_sweep_override() and not override.is_discrete_sweep():
+                raise BadInput(f"{override.input_line} is a range without steps. Name the values: key=0.01,0.1.")
+        jobs: list[list[str]] = BasicSweeper.split_arguments(parsed, max_batch_size=None)[0]
+        if not jobs:
+            raise BadInput(f"no job matches {' '.join(overrides)}. Name at least one value for each key.")
+        return jobs
+
+    def part_choices(self, overrides: Sequence[str]) -> tuple[str, ...]:
+        """Those overrides that choose a part (model=mlp) or set something of Hydra's, and are not values of a part."""
+        chosen = []
+        for text in overrides:
+            override = self.parse(text)
+            key = override.key_or_group
+            if self.choices(key):
+                self.check_choice(override)
+            elif not key.startswith("hydra."):
+                continue
+            chosen.append(text)
+        return tuple(chosen)
+
+    def check_choice(self, override: Override) -> None:
+        group, choice = override.key_or_group, override.value()
+        choices = self.choices(group)
+        for name in choice if isinstance(choice, list) else [choice]:
+            if name is not None and name not in choices:
+                raise BadInput(
+                    f"unknown {group} {name!r}.{did_you_mean(str(name), choices, prefix=f'{group}=')} "
+                    f"Choices: {', '.join(choices)}."
+                )
+
+    def job(self, overrides: Sequence[str]) -> DictConfig:
+        """The checked config of one job."""
+        choices = self.part_choices(overrides)
+        config = deepcopy(self.base(choices)[0])
+        known = known_keys(config)
+        for text in overrides:
+            if text in choices:
+                continue
+            override = self.parse(text)
+            if override.key_or_group not in known and not is_parameter(override, config):
+                raise BadInput(self.unknown_key(override.key_or_group, known))
+            if override.is_delete():
+                raise BadInput(f"{text} would remove a key that the code needs. Set it to null instead.")
+            OmegaConf.update(config, override.key_or_group, override.value())
+        try:
+            settings = OmegaConf.to_container(config, resolve=True)
+        except OmegaConfBaseException as error:
+            raise BadInput(" ".join(str(error).split())) from error
+        check(cast(dict[str, Any], settings))
+        return config
+
+    def unknown_key(self, key: str, known: list[str]) -> str:
+        groups = [group for group in self.loader.list_groups("") if group != "hydra"]
+        same_name = [full for full in known if full.rpartition(".")[2] == key.rpartition(".")[2]]
+        hint = f" Did you mean {same_name[0]}?" if same_name else did_you_mean(key, known + groups)
+        group = key.partition(".")[0]
+        siblings = [full for full in known if full.startswith(f"{group}.")] or [*groups, "seed"]
+        return f"unknown key {key!r}.{hint} Known here: {', '.join(siblings)}."
+
+
+def known_keys(config: DictConfig, prefix: str = "") -> list[str]:
+    """Every key that holds a value, written with dots."""
+    keys = []
+    for name in map(str, config):
+        if name == "_target_":
+            continue
+        node = config._get_node(name)
+        full = f"{prefix}{name}"
+        keys += known_keys(node, f"{full}.") if isinstance(node, DictConfig) and not node._is_none() else [full]
+    return keys
+
+
+def is_parameter(override: Override, config: DictConfig) -> bool:
+    """Whether `+part.key=value` adds a parameter that the part's constructor has, if not its YAML file.
+
+    The constructor is imported to see: torch or lightning in most cases.
+    """
+    part, _, name = override.key_or_group.rpartition(".")
+    target = OmegaConf.select(config, f"{part}._target_") if part and override.is_add() else None
+    return target is not None and name in inspect.signature(get_object(target)).parameters

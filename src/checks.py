@@ -92,6 +92,7 @@ RULES: dict[str, Rule] = {
     "optimizer.weight_decay": number("a finite number >= 0", lambda decay: decay >= 0, example="0.0001"),
     "scheduler.warmup_fraction": number("a number > 0 and < 1", lambda fraction: 0 < fraction < 1, example="0.3"),
     "trainer.max_epochs": integer(1, example=10),
+    "trainer.accelerator": one_of("auto", "cpu", "gpu", "cuda", "mps", "tpu"),
 }
 
 

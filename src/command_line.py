@@ -70,8 +70,9 @@ def is_helper_process() -> bool:
 
 def join_distributed_run() -> None:
     """Lightning started this process with the arguments of the first: it shares the work, and leaves no files."""
-    kept = [argument for argument in sys.argv[1:] if not argument.startswith("hydra.")]
-    sys.argv[1:] = [*kept, "hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=disabled"]
+    own = ("hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=disabled", "hydra/hydra_logging=disabled")
+    typed = [argument for argument in sys.argv[1:] if not argument.startswith(("hydra.run.dir=", "hydra.job.name="))]
+    sys.argv[1:] = [*typed, *own]
 
 
 def claim_folder(jobs: Jobs) -> Path:

@@ -86,10 +86,13 @@ class History(Logger, Callback):
             table.writerow(row)
         now = time.perf_counter()
         log.info(
-            "epoch %d/%d   train loss %.4f acc %.4f   val loss %.4f acc %.4f   %.1f s",
+            "epoch %d/%d   train loss %s acc %.4f   val loss %s acc %.4f   %.1f s",
             row["epoch"],
             self.max_epochs,
-            *(row[name] for name in COLUMNS[1:5]),
+            readable(row["train/loss"]),
+            row["train/acc"],
+            readable(row["val/loss"]),
+            row["val/acc"],
             now - self.row_started,
         )
         self.row_started = now
@@ -102,6 +105,10 @@ class History(Logger, Callback):
     def close(self) -> None:
         """Writes what is left to the event file; later metrics would open a second one."""
         self.writer.close()
+
+
+def readable(loss: float) -> str:
+    return f"{loss:.4f}" if loss < 10_000 else f"{loss:.2e}"
 
 
 def quiet_lightning() -> None:

@@ -93,7 +93,7 @@ class Composer:
 
     def _parse(self, text: str) -> Override:
         try:
-            return self.parser.parse_override(text)
+            return self.parser.parse_overrides([text])[0]
         except HydraException as error:
             reason = str(error.__cause__ or error).splitlines()[0]
             raise BadInput(f"cannot read the override {text!r}: {reason}. Write key=value.") from error
@@ -139,9 +139,10 @@ class Composer:
         group, choice = override.key_or_group, override.value()
         choices = self.choices(group)
         for name in choice if isinstance(choice, list) else [choice]:
-            if name is not None and name not in choices:
+            if name not in choices:
+                word = "null" if name is None else name
                 raise BadInput(
-                    f"unknown {group} {name!r}.{did_you_mean(str(name), choices, prefix=f'{group}=')} "
+                    f"unknown {group} '{word}'.{did_you_mean(word, choices, prefix=f'{group}=')} "
                     f"Choices: {', '.join(choices)}."
                 )
 
@@ -168,11 +169,17 @@ class Composer:
 
     def unknown_key(self, key: str, known: list[str]) -> str:
         groups = [group for group in self.loader.list_groups("") if group != "hydra"]
+        group = key.partition(".")[0]
+        owners = [f"{group}={choice}" for choice in self.choices(group) if self.has_key(f"{group}={choice}", key)]
+        if owners:
+            return f"{key} belongs to {' or '.join(owners)}, which was not chosen. Try {owners[0]} {key}=..."
         same_name = [full for full in known if full.rpartition(".")[2] == key.rpartition(".")[2]]
         hint = f" Did you mean {same_name[0]}?" if same_name else did_you_mean(key, known + groups)
-        group = key.partition(".")[0]
         siblings = [full for full in known if full.startswith(f"{group}.")] or [*groups, "seed"]
         return f"unknown key {key!r}.{hint} Known here: {', '.join(siblings)}."
+
+    def has_key(self, choice: str, key: str) -> bool:
+        return key in known_keys(self.base((choice,))[0])
 
 
 def known_keys(config: DictConfig, prefix: str = "") -> list[str]:

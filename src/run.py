@@ -68,7 +68,7 @@ def record(run: Callable[[], RunResult], *, run_dir: Path, seed: int, overrides:
     except SystemExit as stopped:
         reason = {130: "Ctrl-C", 143: "SIGTERM"}.get(int(stopped.code or 0), f"exit {stopped.code}")
         write_metrics(run_dir, {"status": "interrupted", "reason": reason, **facts})
-        failure_log.error("interrupted by %s; what was trained so far is in %s", reason, run_dir)
+        failure_log.error("interrupted by %s; what was trained so far is in %s", reason, os.path.relpath(run_dir))
         raise
     except Exception as error:
         known = as_known(error)

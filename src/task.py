@@ -77,7 +77,7 @@ class ClassificationTask(LightningModule):
         return loss
 
     def on_train_epoch_start(self) -> None:
-        self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
+        self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"], sync_dist=True)
 
     def on_train_epoch_end(self) -> None:
         self.report(self.train_metrics)

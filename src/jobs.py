@@ -142,7 +142,7 @@ class Composer:
             if name not in choices:
                 word = "null" if name is None else name
                 raise BadInput(
-                    f"unknown {group} '{word}'.{did_you_mean(word, choices, prefix=f'{group}=')} "
+                    f"unknown {group} '{word}'.{did_you_mean(str(word), choices, prefix=f'{group}=')} "
                     f"Choices: {', '.join(choices)}."
                 )
 

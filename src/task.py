@@ -8,13 +8,37 @@ from lightning import LightningModule
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-from torchmetrics import MeanMetric, MetricCollection
+from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
 from src.errors import Diverged
 from src.networks import Classifier
 
 Batch = tuple[Tensor, Tensor]  # images (batch, channels, height, width), labels (batch,)
+
+
+class MeanLoss(Metric):
+    """Mean loss over images, from the means and sizes of batches.
+
+    torchmetrics' own `MeanMetric` drops NaN, which would hide a divergence; told not to (`nan_strategy="disable"`), its
+    1.9.0 forgets the weights.
+    """
+
+    full_state_update = False
+    total: Tensor
+    count: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("total", torch.zeros(()), dist_reduce_fx="sum")
+        self.add_state("count", torch.zeros(()), dist_reduce_fx="sum")
+
+    def update(self, loss: Tensor, count: int) -> None:
+        self.total += loss * count
+        self.count += count
+
+    def compute(self) -> Tensor:
+        return self.total / self.count
 
 
 class ClassificationTask(LightningModule):
@@ -46,7 +70,7 @@ class ClassificationTask(LightningModule):
         self.make_scheduler = scheduler
         metrics = MetricCollection(
             {
-                "loss": MeanMetric(nan_strategy="disable"),  # the default drops NaN, which would hide a divergence
+                "loss": MeanLoss(),
                 "acc": MulticlassAccuracy(num_classes, average="micro", validate_args=False),
             },
             compute_groups=False,
@@ -73,7 +97,7 @@ class ClassificationTask(LightningModule):
         images, labels = batch
         scores = self.network(images)
         loss = self.network.loss(scores=scores, labels=labels)
-        metrics.update(value=loss.detach(), weight=len(labels), preds=scores.detach(), target=labels)
+        metrics.update(loss=loss.detach(), count=len(labels), preds=scores.detach(), target=labels)
         return loss
 
     def on_train_epoch_start(self) -> None:

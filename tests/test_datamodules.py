@@ -1,0 +1,168 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from torchvision import datasets, transforms
+
+from src.data.catalog import CIFAR10 as CIFAR10_FACTS
+from src.data.datamodules import CIFAR2, CIFAR10, FashionMNIST, ImageDataModule, Synthetic
+from src.errors import DataError
+
+COMMON: dict[str, Any] = {
+    "batch_size": 8,
+    "classes": None,
+    "validation": "train",
+    "val_size": 10,
+    "split_seed": 0,
+    "train_size": None,
+    "resize": None,
+    "normalize": False,
+    "mean": [0.2860],
+    "std": [0.3530],
+    "seed": 0,
+}
+RGB = {"mean": [0.4914, 0.4822, 0.4465], "std": [0.2470, 0.2435, 0.2616]}
+
+
+def fashion(root: Path, **settings: Any) -> FashionMNIST:
+    return FashionMNIST(**({"root": str(root), "source": "auto"} | COMMON | settings))
+
+
+def cifar2(root: Path, **settings: Any) -> CIFAR2:
+    return CIFAR2(
+        **({"root": str(root), "source": "auto"} | COMMON | RGB | {"classes": ["airplane", "bird"]} | settings)
+    )
+
+
+def ready(data: ImageDataModule) -> ImageDataModule:
+    data.prepare_data()
+    data.setup("fit")
+    return data
+
+
+def rows(data: ImageDataModule, split: str) -> set[bytes]:
+    """The images of a split, by their bytes."""
+    return {image.numpy().tobytes() for image in data.splits[split].pixels}
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+def test_fashion_mnist_batches_equal_torchvisions_dataset(fashion_root: Path, normalize: bool) -> None:
+    data = ready(fashion(fashion_root, normalize=normalize))
+    steps = [transforms.ToTensor(), *([transforms.Normalize([0.2860], [0.3530])] if normalize else [])]
+    theirs = datasets.FashionMNIST(fashion_root, train=False, transform=transforms.Compose(steps))
+    images, labels = next(iter(data.test_dataloader()))
+    assert len(labels) == len(theirs) == 20
+    for row in range(20):
+        assert torch.equal(images[row], theirs[row][0])
+        assert labels[row] == theirs[row][1]
+
+
+def test_validation_is_held_out_of_training_and_the_test_set_of_both(fashion_root: Path) -> None:
+    data = ready(fashion(fashion_root))
+    assert {split: len(images) for split, images in data.splits.items()} == {"train": 50, "val": 10, "test": 20}
+    assert not rows(data, "train") & rows(data, "val")
+    assert not (rows(data, "train") | rows(data, "val")) & rows(data, "test")
+
+
+def test_validation_images_do_not_change_with_the_run_seed_but_with_the_split_seed(fashion_root: Path) -> None:
+    held_out = rows(ready(fashion(fashion_root, seed=0)), "val")
+    assert rows(ready(fashion(fashion_root, seed=1)), "val") == held_out
+    assert rows(ready(fashion(fashion_root, split_seed=1)), "val") != held_out
+
+
+def test_validation_on_the_test_set_trains_on_all_training_images(fashion_root: Path) -> None:
+    data = ready(fashion(fashion_root, validation="test"))
+    assert len(data.splits["train"]) == 60
+    assert rows(data, "val") == rows(data, "test")
+
+
+def test_train_size_keeps_the_first_of_the_training_images_that_are_left(fashion_root: Path) -> None:
+    data, whole = ready(fashion(fashion_root, train_size=7)), ready(fashion(fashion_root))
+    assert torch.equal(data.splits["train"].pixels, whole.splits["train"].pixels[:7])
+    assert rows(data, "val") == rows(whole, "val")
+
+
+def test_resized_pixels_are_those_of_torchvisions_resize(fashion_root: Path) -> None:
+    data, as_it_is = ready(fashion(fashion_root, resize=32)), ready(fashion(fashion_root))
+    assert data.image_shape == (1, 32, 32)
+    resize = transforms.Compose([transforms.Resize(32), transforms.PILToTensor()])
+    for ours, original in zip(data.splits["test"].pixels, as_it_is.splits["test"].pixels, strict=True):
+        theirs = resize(Image.fromarray(original[0].numpy()))
+        assert (ours.int() - theirs.int()).abs().max() <= 1  # rounding to whole grey levels
+
+
+def test_cifar2_keeps_only_airplanes_and_birds(cifar_unpacked: Path, cifar_batches: dict[str, Any]) -> None:
+    data = ready(cifar2(cifar_unpacked, validation="test"))
+    wanted = [
+        torch.from_numpy(batch["data"][row])
+        for name, batch in cifar_batches.items()
+        if name != "test_batch"
+        for row, label in enumerate(batch["labels"])
+        if label in (0, 2)
+    ]
+    assert torch.equal(data.splits["train"].pixels.flatten(1), torch.stack(wanted))
+    assert data.splits["train"].labels.tolist() == [0, 1] * 10
+    assert data.class_names == ("airplane", "bird") and data.num_classes == 2
+
+
+def test_labels_follow_the_order_in_which_classes_are_named(cifar_unpacked: Path) -> None:
+    forward = ready(cifar2(cifar_unpacked, classes=["airplane", "bird"], val_size=4))
+    backward = ready(cifar2(cifar_unpacked, classes=["bird", "airplane"], val_size=4))
+    assert torch.equal(forward.splits["test"].pixels, backward.splits["test"].pixels)
+    assert torch.equal(forward.splits["test"].labels, 1 - backward.splits["test"].labels)
+
+
+def test_three_classes_of_cifar10_make_a_set_of_their_own(cifar_unpacked: Path) -> None:
+    data = CIFAR10(root=str(cifar_unpacked), source="auto", **(COMMON | RGB | {"classes": ["truck", "cat", "dog"]}))
+    ready(data)
+    assert data.splits["test"].labels.bincount().tolist() == [2, 2, 2]
+
+
+def test_all_classes_of_cifar10_are_there_unless_some_are_named(cifar_unpacked: Path) -> None:
+    data = ready(CIFAR10(root=str(cifar_unpacked), source="auto", **(COMMON | RGB)))
+    assert data.class_names == CIFAR10_FACTS.class_names
+    assert data.splits["test"].labels.bincount().tolist() == [2] * 10
+    assert data.image_shape == (3, 32, 32)
+
+
+def test_a_class_without_images_is_an_error(
+    cifar_unpacked: Path, cifar_batches: dict[str, Any], monkeypatch: Any
+) -> None:
+    data = cifar2(cifar_unpacked)
+    official = data.read()
+    only_airplanes = official.train[official.train.labels == 0]
+    monkeypatch.setattr(data, "read", lambda: type(official)(only_airplanes, official.test, "here"))
+    with pytest.raises(DataError, match=r"^class 'bird' has no training images in here\. Replace the data there\.$"):
+        data.setup()
+
+
+def test_more_validation_images_than_there_are_is_an_error(fashion_root: Path) -> None:
+    with pytest.raises(
+        DataError, match=r"^data\.val_size=60 leaves too few of the 60 training images in .*raw\. Try a"
+    ):
+        ready(fashion(fashion_root, val_size=60))
+
+
+@pytest.mark.parametrize("make", [fashion, cifar2])
+def test_the_synthetic_source_needs_no_files_and_has_the_shape_of_the_real_one(make: Any, tmp_path: Path) -> None:
+    data = ready(make(tmp_path / "nothing here", source="synthetic"))
+    classes = data.num_classes
+    assert data.source == "synthetic"
+    assert len(data.splits["test"]) == classes * 1000
+    assert data.splits["test"].pixels.shape[1:] == data.image_shape
+    assert data.splits["train"].pixels.dtype == torch.uint8
+
+
+def test_synthetic_images_are_the_same_every_time_and_can_be_told_apart() -> None:
+    settings = {name: value for name, value in COMMON.items() if name != "classes"}
+    sizes = {"num_classes": 3, "channels": 2, "size": 8, "train_per_class": 20, "test_per_class": 5}
+    first, second = ready(Synthetic(**sizes, **settings)), ready(Synthetic(**sizes, **settings))
+    assert torch.equal(first.splits["train"].pixels, second.splits["train"].pixels)
+    assert first.class_names == ("class 0", "class 1", "class 2")
+    assert len(rows(first, "train") | rows(first, "val") | rows(first, "test")) == 75
+    means = torch.stack(
+        [first.splits["train"].pixels[first.splits["train"].labels == c].float().mean(0) for c in range(3)]
+    )
+    assert (means[0] - means[1]).abs().mean() > 5

@@ -1,0 +1,104 @@
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from lightning import Trainer
+from torch import Tensor
+
+from src.errors import Diverged
+from src.networks import SoftmaxRegression
+from src.schedulers import constant, cosine
+from src.task import ClassificationTask
+
+Batch = tuple[Tensor, Tensor]
+
+
+class Fixed:
+    """A loader that yields the same batches every epoch; Lightning takes a plain list for several loaders."""
+
+    def __init__(self, batches: list[Batch]) -> None:
+        self.batches = batches
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return iter(self.batches)
+
+
+def batches(*sizes: int) -> Fixed:
+    torch.manual_seed(1)
+    return Fixed([(torch.rand(size, 1, 2, 2), torch.randint(3, (size,))) for size in sizes])
+
+
+def task(lr: float = 0.5, scheduler: object = constant) -> ClassificationTask:
+    torch.manual_seed(0)
+    network = SoftmaxRegression(image_shape=(1, 2, 2), num_classes=3, loss="cross_entropy")
+    return ClassificationTask(
+        network,
+        num_classes=3,
+        optimizer=partial(torch.optim.SGD, lr=lr),
+        scheduler=scheduler,  # type: ignore[arg-type]
+    )
+
+
+def trainer(tmp_path: Path, epochs: int = 1, **settings: int) -> Trainer:
+    return Trainer(
+        max_epochs=epochs,
+        accelerator="cpu",
+        devices=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        log_every_n_steps=1,
+        default_root_dir=tmp_path,
+        **settings,  # type: ignore[arg-type]
+    )
+
+
+def test_metrics_are_exact_over_the_split_and_not_means_over_batches(tmp_path: Path) -> None:
+    measured, data = task(), batches(10, 1)
+    run = trainer(tmp_path)
+    run.validate(measured, data, verbose=False)
+    images, labels = torch.cat([images for images, _ in data]), torch.cat([labels for _, labels in data])
+    scores = measured(images)
+    assert run.callback_metrics["val/acc"].item() == pytest.approx((scores.argmax(1) == labels).float().mean().item())
+    expected_loss = torch.nn.functional.cross_entropy(scores, labels).item()
+    assert run.callback_metrics["val/loss"].item() == pytest.approx(expected_loss, rel=1e-5)
+    means = [measured.network.loss(scores=measured(x), labels=y).item() for x, y in data]
+    assert sum(means) / 2 != pytest.approx(expected_loss, rel=1e-3)  # the mistake that this test is about
+
+
+def test_training_metrics_are_those_of_the_epoch_alone(tmp_path: Path) -> None:
+    measured, data = task(lr=1e-12), batches(8, 8)
+    run = trainer(tmp_path, epochs=3)
+    run.fit(measured, data, data)
+    assert run.callback_metrics["train/acc"] == run.callback_metrics["val/acc"]
+    assert run.callback_metrics["train/loss"].item() == pytest.approx(run.callback_metrics["val/loss"].item())
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(tmp_path: Path) -> None:
+    poisoned = Fixed([(images * torch.nan, labels) for images, labels in batches(8)])
+    text = r"^training diverged: val/loss is nan in epoch 1\. Try a smaller optimizer\.lr\.$"
+    with pytest.raises(Diverged, match=text):
+        trainer(tmp_path).fit(task(), poisoned, batches(8))
+    with pytest.raises(Diverged, match=text.replace("val", "train")):
+        trainer(tmp_path, limit_val_batches=0).fit(task(), poisoned, batches(8))
+
+
+def test_the_scheduler_is_stepped_after_every_batch_and_ends_with_the_run(tmp_path: Path) -> None:
+    measured, data = task(scheduler=cosine), batches(4, 4, 4)
+    run = trainer(tmp_path, epochs=2)
+    run.fit(measured, data, data)
+    assert run.optimizers[0].param_groups[0]["lr"] == pytest.approx(0, abs=1e-9)
+
+
+def test_the_learning_rate_of_an_epoch_is_that_of_its_first_step(tmp_path: Path) -> None:
+    measured, data = task(scheduler=cosine), batches(4, 4, 4)
+    run = trainer(tmp_path, epochs=2)
+    run.fit(measured, data, data)
+    assert run.callback_metrics["lr"].item() == pytest.approx(0.25)  # half-way down the cosine

@@ -95,7 +95,7 @@ class Composer:
         try:
             return self.parser.parse_overrides([text])[0]
         except HydraException as error:
-            reason = str(error.__cause__ or error).splitlines()[0]
+            reason = next((line for line in str(error).splitlines()[1:] if line), str(error))
             raise BadInput(f"cannot read the override {text!r}: {reason}. Write key=value.") from error
 
     def _base(self, choices: tuple[str, ...]) -> tuple[DictConfig, DictConfig]:
@@ -158,7 +158,7 @@ class Composer:
             if override.key_or_group not in known and not is_parameter(override, config):
                 raise BadInput(self.unknown_key(override.key_or_group, known))
             if override.is_delete():
-                raise BadInput(f"{text} would remove a key that the code needs. Set it to null instead.")
+                raise BadInput(f"~{override.key_or_group} would remove a key that is needed. Set it to null instead.")
             OmegaConf.update(config, override.key_or_group, override.value())
         try:
             settings = OmegaConf.to_container(config, resolve=True)

@@ -44,30 +44,30 @@ def train(cfg: DictConfig, run_dir: Path) -> RunResult:
     )
 
     history = History(run_dir, max_epochs=cfg.trainer.max_epochs)
-    checkpoints = ModelCheckpoint(
-        run_dir / "checkpoints",
-        filename="best",
-        monitor="val/acc",
-        mode="max",
-        save_last=True,
-        save_on_train_epoch_end=True,
-        auto_insert_metric_name=False,
-        enable_version_counter=False,
+    # Saved at the end of the training epoch: by then a loss that is not finite has ended the run.
+    checkpoint = partial(
+        ModelCheckpoint, run_dir / "checkpoints", save_on_train_epoch_end=True, enable_version_counter=False
     )
+    keep_best = checkpoint(filename="best", monitor="val/acc", mode="max")
+    keep_last = checkpoint(filename="last")  # `save_last` would only follow a new best
     trainer: Trainer = instantiate(
-        cfg.trainer, logger=history, callbacks=[checkpoints, history], default_root_dir=str(run_dir), _convert_="all"
+        cfg.trainer,
+        logger=history,
+        callbacks=[keep_best, keep_last, history],
+        default_root_dir=str(run_dir),
+        _convert_="all",
     )
     trainer.fit(task, data)
-    trainer.test(task, data, ckpt_path="best", weights_only=True, verbose=False)
+    trainer.test(task, data, ckpt_path=keep_best.best_model_path, weights_only=True, verbose=False)
     history.close()
 
-    best = history.best
+    best, tested = history.best, trainer.callback_metrics
     return RunResult(
         metrics={
             "val/acc": best["val/acc"],
             "val/loss": best["val/loss"],
-            "test/acc": trainer.callback_metrics["test/acc"].item(),
-            "test/loss": trainer.callback_metrics["test/loss"].item(),
+            "test/acc": tested["test/acc"].item(),
+            "test/loss": tested["test/loss"].item(),
         },
         best_epoch=int(best["epoch"]),
         epochs=len(history.rows),

@@ -7,14 +7,13 @@ import pickletools
 import socket
 import struct
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy
 import pytest
 from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 from PIL import Image
 
@@ -45,11 +44,14 @@ def fresh_readers() -> None:
 
 
 @pytest.fixture
-def config() -> Iterator[Compose]:
-    """Composes conf/ with overrides, as the command line does."""
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(config_dir=CONF, version_base="1.3"):
-        yield lambda *overrides: compose("config", list(overrides))
+def config() -> Compose:
+    """Composes conf/ with overrides, as Hydra does."""
+
+    def composed(*overrides: str) -> DictConfig:
+        with initialize_config_dir(config_dir=CONF, version_base="1.3"):
+            return compose("config", list(overrides))
+
+    return composed
 
 
 def pixels_of(count: int, shape: tuple[int, ...], seed: int) -> numpy.ndarray[Any, Any]:

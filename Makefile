@@ -1,0 +1,48 @@
+# Two commands on a fresh machine: `make train` and `make test`. Each sets everything up first, once.
+# They need Python >= 3.11 with pip. PYTHON=python3.13 picks another Python; ARGS="..." passes overrides on.
+PYTHON ?= python3
+ARGS ?=
+BIN := .venv/bin
+DEBIAN := /usr/share/datasets/fashion-mnist
+RAW := data/FashionMNIST/raw
+
+.PHONY: train test setup fashion-mnist clean
+
+# Fashion-MNIST is wanted unless another data set is typed.
+train: setup $(if $(findstring data=,$(ARGS)),$(if $(findstring fashion_mnist,$(ARGS)),fashion-mnist),fashion-mnist)
+	@$(BIN)/python -m src.train $(ARGS)
+
+test: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+setup: .venv/ready
+
+.venv/ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "error: Python >= 3.11 is needed, $(PYTHON) is older. Try make PYTHON=python3.12." >&2; exit 2; }
+	@# Where Debian keeps ensurepip in a package of its own, the environment gets its pip from the pip that is there.
+	$(PYTHON) -m venv .venv 2>/dev/null || \
+	  { $(PYTHON) -m venv --clear --without-pip .venv && $(PYTHON) -m pip --python $(BIN)/python install -q pip; }
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
+	@touch $@
+
+# Behind a mirror the four files come from Debian's package, without root once package lists exist; root refreshes
+# them. Where this does not work the run itself downloads, and says what it tried.
+fashion-mnist:
+	@test -e $(RAW)/t10k-labels-idx1-ubyte || test -e $(DEBIAN)/t10k-labels-idx1-ubyte.gz || \
+	  ! command -v apt-get >/dev/null || ! command -v dpkg-deb >/dev/null || { \
+	    folder=$$(mktemp -d) && chmod 755 $$folder && mkdir -p $(RAW) && \
+	    { (cd $$folder && apt-get download -q dataset-fashion-mnist) || \
+	      (test "$$(id -u)" = 0 && apt-get update -q && cd $$folder && apt-get download -q dataset-fashion-mnist); } \
+	      >/dev/null 2>&1 && \
+	    dpkg-deb -x $$folder/*.deb $$folder && \
+	    for file in $$folder$(DEBIAN)/*.gz; do \
+	      name=$$(basename $$file .gz) && gunzip -c $$file > $(RAW)/$$name.part && mv $(RAW)/$$name.part $(RAW)/$$name; \
+	    done && echo "Fashion-MNIST from Debian's package dataset-fashion-mnist is in $(RAW)"; \
+	    rm -rf $$folder; rmdir -p $(RAW) 2>/dev/null; true; }
+
+clean:
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache *.egg-info

@@ -1,0 +1,195 @@
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from src import networks
+from src.checks import RULES, check, check_devices
+from src.errors import BadInput
+from src.jobs import known_keys
+from tests.conftest import Compose
+
+FREE_KEYS = {  # whatever else may be typed, Hydra, Lightning or the file system judges it
+    "data.root",
+    "data.classes",
+    "data.batch_size",
+    "data.val_size",
+    "data.train_size",
+    "trainer.devices",
+    "trainer.strategy",
+    "trainer.precision",
+    "trainer.gradient_clip_val",
+    "trainer.deterministic",
+    "trainer.limit_train_batches",
+    "trainer.limit_val_batches",
+    "trainer.limit_test_batches",
+    "trainer.enable_progress_bar",
+    "trainer.enable_model_summary",
+    "trainer.num_sanity_val_steps",
+    "trainer.log_every_n_steps",
+    "optimizer._partial_",
+    "scheduler._partial_",
+}
+PARTS = [
+    *(f"data={name}" for name in ("fashion_mnist", "cifar2", "cifar10", "synthetic")),
+    *(f"model={name}" for name in ("linear", "softmax", "softmax_scratch", "mlp")),
+    *(f"optimizer={name}" for name in ("sgd", "adam", "adamw")),
+    *(f"scheduler={name}" for name in ("constant", "cosine", "one_cycle")),
+]
+
+
+def checked(config: Compose, *overrides: str) -> None:
+    settings: Any = OmegaConf.to_container(config(*overrides), resolve=True)
+    check(settings)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_the_defaults_of_every_part_keep_the_rules(config: Compose, part: str) -> None:
+    checked(config, part)
+
+
+def test_every_key_has_a_rule_or_is_known_to_be_free(config: Compose) -> None:
+    keys = {key for part in PARTS for key in known_keys(config(part))} - {"debug"}
+    assert keys == set(RULES) | FREE_KEYS
+
+
+@pytest.mark.parametrize(
+    ("key", "values", "rule", "example"),
+    [
+        ("seed", ["-1", "1.5", "4294967296", "true", "null", "abc"], "an integer from 0 to 4294967295", "0"),
+        ("optimizer.lr", ["0", "-1", "nan", "inf", "abc", "true", "null"], "a finite number > 0", "0.1"),
+        ("optimizer.weight_decay", ["-0.1", "inf"], "a finite number >= 0", "0.0001"),
+        ("optimizer.momentum", ["1", "-0.5"], "a number >= 0 and < 1", "0.9"),
+        ("trainer.max_epochs", ["0", "2.5", "-1", "null"], "an integer >= 1", "10"),
+        ("trainer.accelerator", ["cqu"], "one of auto, cpu, gpu, cuda, mps, tpu", "auto"),
+        ("data.source", ["real"], "one of auto, synthetic", "auto"),
+        ("data.validation", ["val"], "one of train, test", "train"),
+        ("data.split_seed", ["-1"], "an integer from 0 to 4294967295", "0"),
+        ("data.resize", ["0", "2000", "28.5"], "an integer from 1 to 1024 or null", "32"),
+        ("data.normalize", ["2", "maybe"], "true or false", "true"),
+        ("data.mean", ["0.5", "[a]"], "a list of finite numbers, one a channel", "[0.5]"),
+        ("data.std", ["[0]", "[-1]"], "a list of finite numbers > 0, one a channel", "[0.25]"),
+        ("model.loss", ["mse"], "one of cross_entropy, squared, absolute, huber", "cross_entropy"),
+    ],
+)
+def test_a_value_out_of_range_is_told_with_its_rule(
+    config: Compose, key: str, values: list[str], rule: str, example: str
+) -> None:
+    for value in values:
+        with pytest.raises(BadInput) as caught:
+            checked(config, f"{key}={value}")
+        parsed = OmegaConf.select(config(f"{key}={value}"), key)
+        parsed = OmegaConf.to_container(parsed) if OmegaConf.is_list(parsed) else parsed
+        assert str(caught.value) == f"{key} must be {rule}, got {parsed!r}. Try {key}={example}."
+
+
+@pytest.mark.parametrize("sizes", ["[]", "[0]", "[8,-1]", "[1.5]", "8", "[true]", "null"])
+def test_hidden_sizes_are_positive_integers(config: Compose, sizes: str) -> None:
+    with pytest.raises(
+        BadInput, match=r"^model\.hidden_sizes must be a list of one or more integers >= 1, got .*\. Try "
+    ):
+        checked(config, "model=mlp", f"model.hidden_sizes={sizes}")
+
+
+@pytest.mark.parametrize(
+    "override", ["model.dropout=1", "model.dropout=-0.1", "model.activation=rely", "model.batch_norm=1"]
+)
+def test_the_other_settings_of_an_mlp_have_their_rules(config: Compose, override: str) -> None:
+    with pytest.raises(BadInput, match=rf"^{override.partition('=')[0]} must be "):
+        checked(config, "model=mlp", override)
+
+
+def test_the_warm_up_is_a_fraction(config: Compose) -> None:
+    with pytest.raises(BadInput, match=r"^scheduler\.warmup_fraction must be a number > 0 and < 1, got 1\. Try "):
+        checked(config, "scheduler=one_cycle", "scheduler.warmup_fraction=1")
+
+
+@pytest.mark.parametrize("size", ["0", "-4", "32.5", "true", "half", "55001", "null"])
+def test_a_batch_has_at_least_one_image_and_at_most_all(config: Compose, size: str) -> None:
+    with pytest.raises(
+        BadInput,
+        match=r"^data\.batch_size must be an integer from 1 to 55000 \(the size of the training set\) or full, got .*"
+        r"\. Try data\.batch_size=64\.$",
+    ):
+        checked(config, f"data.batch_size={size}")
+
+
+@pytest.mark.parametrize("overrides", [["data.batch_size=55000"], ["data.batch_size=1"], ["data.batch_size=full"]])
+def test_a_batch_may_be_as_large_as_the_training_set(config: Compose, overrides: list[str]) -> None:
+    checked(config, *overrides)
+
+
+def test_the_size_of_the_training_set_follows_from_classes_and_validation(config: Compose) -> None:
+    checked(config, "data.validation=test", "data.batch_size=60000")
+    checked(config, "data=cifar2", "data.batch_size=9000")
+    checked(config, "data=cifar2", "data.classes=[cat,dog,frog]", "data.batch_size=14000")
+    for overrides in (["data=cifar2", "data.batch_size=9001"], ["data.train_size=100", "data.batch_size=101"]):
+        with pytest.raises(BadInput, match=r"^data\.batch_size must be an integer from 1 to (9000|100) \("):
+            checked(config, *overrides)
+
+
+@pytest.mark.parametrize("size", ["0", "60000", "1.5", "null"])
+def test_validation_leaves_images_to_train_on(config: Compose, size: str) -> None:
+    with pytest.raises(
+        BadInput,
+        match=r"^data\.val_size must be between 1 and 59999 \(the training set has 60000 images\), got .*\. "
+        r"Try data\.val_size=6000\.$",
+    ):
+        checked(config, f"data.val_size={size}")
+
+
+def test_train_size_is_at_most_what_validation_leaves(config: Compose) -> None:
+    with pytest.raises(
+        BadInput, match=r"^data\.train_size must be null or an integer from 1 to 55000 \(the training images"
+    ):
+        checked(config, "data.train_size=55001")
+
+
+@pytest.mark.parametrize("classes", ["[]", "[bird]", "[bird,bird]", "bird"])
+def test_at_least_two_different_classes_are_chosen(config: Compose, classes: str) -> None:
+    with pytest.raises(
+        BadInput,
+        match=r"^data\.classes must be a list of two or more different classes out of airplane, .*, got .*\. Try ",
+    ):
+        checked(config, "data=cifar2", f"data.classes={classes}")
+
+
+def test_an_unknown_class_is_met_with_the_nearest_known_one(config: Compose) -> None:
+    with pytest.raises(
+        BadInput, match=r"^unknown class 'brid' in data\.classes\. Did you mean bird\? Choices: airplane, automobile, "
+    ):
+        checked(config, "data=cifar2", "data.classes=[airplane,brid]")
+
+
+def test_there_is_a_mean_and_a_std_for_every_channel(config: Compose) -> None:
+    with pytest.raises(
+        BadInput,
+        match=r"^data\.std must be a list of 3 numbers, one a channel of CIFAR-10, got \[0\.5\]\. "
+        r"Try data\.std=\[0\.5,0\.5,0\.5\]\.$",
+    ):
+        checked(config, "data=cifar2", "data.std=[0.5]")
+
+
+def test_the_choices_of_the_rules_are_those_of_the_networks() -> None:
+    assert all(RULES["model.loss"].holds(name) for name in networks.LOSSES)
+    assert all(RULES["model.activation"].holds(name) for name in networks.ACTIVATIONS)
+    assert RULES["model.loss"].text == "one of " + ", ".join(networks.LOSSES)
+    assert RULES["model.activation"].text == "one of " + ", ".join(networks.ACTIVATIONS)
+
+
+def test_a_gpu_must_be_there_when_one_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(
+        BadInput, match=r"^trainer\.accelerator=gpu needs a GPU, but torch finds none\. Try trainer=cpu\.$"
+    ):
+        check_devices({"accelerator": "gpu", "devices": 1})
+    check_devices({"accelerator": "auto", "devices": 2})
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    check_devices({"accelerator": "gpu", "devices": 1})
+    with pytest.raises(
+        BadInput,
+        match=r"^trainer\.devices must be an integer from 1 to 1 \(the GPUs torch finds\), got 2\. "
+        r"Try trainer\.devices=1 or trainer\.accelerator=cpu\.$",
+    ):
+        check_devices({"accelerator": "auto", "devices": 2})

@@ -1,0 +1,162 @@
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from src.command_line import job_folder, run_command
+
+Captured = pytest.CaptureFixture[str]
+
+
+class Command:
+    """Stands for a Hydra command: remembers what it was started with, and leaves the results it was given."""
+
+    def __init__(self, sweep_results: list[dict[str, str]] | None = None) -> None:
+        self.started_with: list[str] | None = None
+        self.sweep_results = sweep_results or []
+
+    def __call__(self) -> None:
+        self.started_with = sys.argv[1:]
+        for number, result in enumerate(self.sweep_results):
+            folder = Path(self.folder) / f"{number:03d}_x"
+            folder.mkdir()
+            (folder / "metrics.json").write_text(json.dumps(result))
+
+    @property
+    def folder(self) -> str:
+        assert self.started_with is not None
+        return self.started_with[-1].partition("=")[2]
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("signal.signal", lambda *handler: None)
+
+
+def typed(monkeypatch: pytest.MonkeyPatch, command: Command, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
+    return run_command(command)
+
+
+def test_bad_input_is_one_line_on_stderr_exit_code_2_and_nothing_is_started(
+    monkeypatch: pytest.MonkeyPatch, capsys: Captured, tmp_path: Path
+) -> None:
+    command = Command()
+    assert typed(monkeypatch, command, "model=mpl") == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    expected = "unknown model 'mpl'. Did you mean model=mlp? Choices: linear, mlp, softmax, softmax_scratch."
+    assert err == f"error: {expected}\n"
+    assert command.started_with is None
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_gets_a_folder_named_for_its_time_model_and_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    command = Command()
+    assert typed(monkeypatch, command, "model=mlp", "data=cifar2") == 0
+    folder = Path(command.folder)
+    assert folder.is_dir()
+    assert folder.match("outputs/runs/????-??-??/??-??-??_mlp_cifar2*")
+
+
+def test_runs_that_start_in_the_same_second_never_share_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    folders = []
+    for _ in range(10):
+        command = Command()
+        typed(monkeypatch, command, "data=synthetic")
+        folders.append(command.folder)
+    assert len(set(folders)) == 10
+
+
+@pytest.mark.parametrize("key", ["hydra.run.dir", "hydra.sweep.dir"])
+def test_a_folder_that_was_asked_for_is_used_if_it_is_new_or_empty(
+    key: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Captured
+) -> None:
+    multirun = ["-m"] if "sweep" in key else []
+    typed(monkeypatch, Command(), f"{key}=mine", *multirun)
+    assert (tmp_path / "mine").is_dir()
+    typed(monkeypatch, Command(), f"{key}=mine", *multirun)
+    (tmp_path / "mine" / "file").touch()
+    capsys.readouterr()
+    assert typed(monkeypatch, Command(), f"{key}=mine", *multirun) == 2
+    assert capsys.readouterr().err == f"error: {key} must be a new or empty folder, got 'mine'. Try {key}=mine_2.\n"
+
+
+def test_a_folder_that_cannot_be_made_is_bad_input(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Captured
+) -> None:
+    (tmp_path / "file").touch()
+    assert typed(monkeypatch, Command(), "hydra.run.dir=file/run") == 2
+    expected = "cannot make the output folder file/run (Not a directory). Try another hydra.run.dir."
+    assert capsys.readouterr().err == f"error: {expected}\n"
+
+
+def test_a_folder_that_cannot_be_written_is_bad_input(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Captured
+) -> None:
+    (tmp_path / "mine").mkdir()
+    monkeypatch.setattr("os.access", lambda path, mode: False)  # root may write anywhere
+    assert typed(monkeypatch, Command(), "hydra.run.dir=mine") == 2
+    assert capsys.readouterr().err == "error: cannot write to mine (permission denied). Try another hydra.run.dir.\n"
+
+
+@pytest.mark.parametrize("flag", [["--help"], ["--cfg", "job"], ["--info", "config"]])
+def test_questions_are_passed_on_and_make_no_folder(
+    flag: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    command = Command()
+    assert typed(monkeypatch, command, *flag) == 0
+    assert command.started_with == flag
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_sweep_whose_jobs_completed_exits_with_0(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+    command = Command([{"status": "completed"}] * 2)
+    assert typed(monkeypatch, command, "-m", "seed=0,1") == 0
+    assert "2 of 2 jobs completed in outputs/sweeps/" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("results", [[{"status": "failed", "reason": "gone"}], []])
+def test_a_sweep_with_a_failed_or_missing_job_exits_with_5(
+    results: list[dict[str, str]], monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    command = Command([{"status": "completed"}, *results])
+    assert typed(monkeypatch, command, "-m", "seed=0,1") == 5
+    out, err = capsys.readouterr()
+    assert "1 of 2 jobs completed in " in out
+    assert err == ("001_x: failed: gone\n" if results else "")
+
+
+def test_the_helpers_of_a_distributed_run_leave_no_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    command = Command()
+    assert typed(monkeypatch, command, "trainer=ddp", "hydra.run.dir=mine", "hydra.job.name=train_ddp_process_1") == 0
+    assert command.started_with == [
+        "trainer=ddp",
+        "hydra.run.dir=.",
+        "hydra.output_subdir=null",
+        "hydra/job_logging=disabled",
+        "hydra/hydra_logging=disabled",
+    ]
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("overrides", "name"),
+    [
+        ("data.batch_size=64,optimizer.lr=0.1", "007_data.batch_size=64,optimizer.lr=0.1"),
+        ("model.hidden_sizes=[64, 32]", "007_model.hidden_sizes=64,32"),
+        ("data.root=/tmp/../x y;z", "007_data.root=-tmp-..-xyz"),
+        ("", "007_"),
+    ],
+)
+def test_the_folder_of_a_job_is_named_by_its_overrides_in_safe_characters(overrides: str, name: str) -> None:
+    assert job_folder(7, overrides) == name
+
+
+def test_the_folder_of_a_job_with_many_overrides_is_shortened_and_stays_its_own() -> None:
+    names = {job_folder(7, f"model.loss={'x' * 300}{ending}") for ending in "ab"}
+    assert len(names) == 2
+    assert all(len(name) == 120 for name in names)

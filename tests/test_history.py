@@ -1,0 +1,45 @@
+import csv
+from pathlib import Path
+
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from src.history import COLUMNS, History, readable
+
+
+def recorded(tmp_path: Path, accuracies: list[float]) -> History:
+    history = History(tmp_path, max_epochs=len(accuracies))
+    history.on_train_start(None, None)  # type: ignore[arg-type]
+    for epoch, accuracy in enumerate(accuracies, start=1):
+        history.log_metrics({"val/loss": 1 / epoch, "val/acc": accuracy}, epoch)
+        history.log_metrics({"lr": 0.1, "train/loss": 2 / epoch, "train/acc": accuracy / 2}, epoch)
+    history.on_train_end(None, None)  # type: ignore[arg-type]
+    history.close()
+    return history
+
+
+def test_an_epoch_is_a_row_of_metrics_csv(tmp_path: Path) -> None:
+    recorded(tmp_path, [0.5, 0.75])
+    rows = list(csv.reader((tmp_path / "metrics.csv").read_text().splitlines()))
+    assert rows[0] == ["epoch", "train/loss", "train/acc", "val/loss", "val/acc", "lr"] == list(COLUMNS)
+    assert rows[1:] == [["1", "2.0", "0.25", "1.0", "0.5", "0.1"], ["2", "1.0", "0.375", "0.5", "0.75", "0.1"]]
+
+
+def test_curves_have_the_epoch_as_x_axis_in_one_event_file(tmp_path: Path) -> None:
+    recorded(tmp_path, [0.5, 0.75, 0.625])
+    assert len(list(tmp_path.glob("events.*"))) == 1
+    events = EventAccumulator(str(tmp_path)).Reload()
+    assert sorted(events.Tags()["scalars"]) == sorted(COLUMNS[1:])
+    assert [(event.step, event.value) for event in events.Scalars("val/acc")] == [(1, 0.5), (2, 0.75), (3, 0.625)]
+
+
+def test_the_best_epoch_is_the_first_with_the_highest_validation_accuracy(tmp_path: Path) -> None:
+    assert recorded(tmp_path, [0.5, 0.75, 0.75, 0.625]).best["epoch"] == 2
+
+
+def test_the_time_of_the_fit_is_taken(tmp_path: Path) -> None:
+    assert 0 < recorded(tmp_path, [0.5]).train_seconds < 10
+
+
+def test_huge_losses_stay_readable() -> None:
+    assert readable(0.7865) == "0.7865"
+    assert readable(71929142314352495571304544468992.0) == "7.19e+31"

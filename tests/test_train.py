@@ -1,0 +1,206 @@
+"""Whole runs: by the function, and by the command as a user types it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from src.train import train
+from tests.conftest import Compose
+
+ROOT = Path(__file__).resolve().parents[1]
+SMALL = ["data=synthetic", "data.train_per_class=30", "data.test_per_class=5", "data.val_size=51"]
+
+
+def command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    line = [sys.executable, "-m", "src.train", *arguments]
+    return subprocess.run(line, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
+
+
+def files(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    checkpoint = torch.load(path, weights_only=True)
+    return dict(checkpoint["state_dict"])
+
+
+def assert_same_weights(left: Path, right: Path) -> None:
+    ours, theirs = weights(left), weights(right)
+    assert ours.keys() == theirs.keys()
+    for name, tensor in ours.items():
+        assert torch.equal(tensor, theirs[name]), name
+
+
+def test_the_best_epoch_of_the_result_is_that_of_the_best_checkpoint(config: Compose, tmp_path: Path) -> None:
+    result = train(config(*SMALL, "trainer.max_epochs=8", "optimizer.lr=1.0", "seed=2"), tmp_path)
+    best = torch.load(tmp_path / "checkpoints" / "best.ckpt", weights_only=True)
+    last = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    assert best["epoch"] + 1 == result.best_epoch < 8
+    assert last["epoch"] + 1 == result.epochs == 8
+
+
+def test_the_test_is_made_once_with_the_best_checkpoint(config: Compose, tmp_path: Path) -> None:
+    cfg = config(*SMALL, "trainer.max_epochs=8", "optimizer.lr=1.0", "seed=2", "data.validation=test")
+    result = train(cfg, tmp_path)
+    assert result.best_epoch < 8
+    assert result.metrics["test/acc"] == result.metrics["val/acc"]
+    assert result.metrics["test/loss"] == result.metrics["val/loss"]
+    assert result.validation == "official test"
+    events = EventAccumulator(str(tmp_path)).Reload()
+    assert len(events.Scalars("test/acc")) == 1
+
+
+def test_the_same_seed_gives_the_same_weights_to_the_last_bit_and_another_seed_others(
+    config: Compose, tmp_path: Path
+) -> None:
+    for name, seed in (("first", 0), ("second", 0), ("third", 1)):
+        torch.rand(seed + 1)
+        overrides = [*SMALL, "model=mlp", "model.dropout=0.5", "trainer.max_epochs=2", f"seed={seed}"]
+        train(config(*overrides), tmp_path / name)
+    assert_same_weights(tmp_path / "first/checkpoints/last.ckpt", tmp_path / "second/checkpoints/last.ckpt")
+    with pytest.raises(AssertionError):
+        assert_same_weights(tmp_path / "first/checkpoints/last.ckpt", tmp_path / "third/checkpoints/last.ckpt")
+
+
+def test_softmax_scratch_trains_as_softmax_does(config: Compose, tmp_path: Path) -> None:
+    results = [
+        train(config(*SMALL, f"model={model}", "trainer.max_epochs=3"), tmp_path / model)
+        for model in ("softmax", "softmax_scratch")
+    ]
+    for name, value in results[0].metrics.items():
+        assert results[1].metrics[name] == pytest.approx(value, rel=1e-4)
+    assert results[0].num_parameters == results[1].num_parameters == 28 * 28 * 10 + 10
+
+
+def test_the_command_leaves_exactly_the_files_of_the_contract(tmp_path: Path) -> None:
+    done = command(*SMALL, "model=mlp", "trainer.max_epochs=2", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    (run_dir,) = (tmp_path / "outputs" / "runs").glob("*/*")
+    (events,) = run_dir.glob("events.out.tfevents.*")
+    assert files(run_dir) == {
+        *(".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml"),
+        *("checkpoints/best.ckpt", "checkpoints/last.ckpt"),
+        *("metrics.csv", "metrics.json", "train.log", events.name),
+    }
+    metrics = json.loads((run_dir / "metrics.json").read_text())
+    assert metrics["status"] == "completed"
+    assert metrics["overrides"] == [*SMALL, "model=mlp", "trainer.max_epochs=2"]
+    lines = done.stdout.splitlines()
+    assert [line[:9] for line in lines[:2]] == ["epoch 1/2", "epoch 2/2"]
+    assert f"test acc {metrics['test/acc']:.4f}" in lines[2] and f"val acc {metrics['val/acc']:.4f}" in lines[2]
+    assert lines[3:] == [
+        f"  folder       {run_dir.relative_to(tmp_path)}",
+        "  tensorboard  tensorboard --logdir outputs",
+    ]
+    log = (run_dir / "train.log").read_text()
+    assert all(line in log for line in lines)
+
+
+def test_a_sweep_runs_every_job_in_a_folder_of_its_own_and_a_failed_one_does_not_stop_it(tmp_path: Path) -> None:
+    sweep = ["-m", *SMALL, "model=mlp", "trainer.max_epochs=1", "optimizer.lr=0.01,1e30,0.1", "hydra.sweep.dir=grid"]
+    done = command(*sweep, cwd=tmp_path)
+    assert done.returncode == 5
+    statuses = {}
+    for number, lr in enumerate(["0.01", "1e+30", "0.1"]):
+        (folder,) = (tmp_path / "grid").glob(f"{number:03d}_*optimizer.lr={lr},*")
+        metrics = json.loads((folder / "metrics.json").read_text())
+        statuses[lr] = metrics["status"]
+        assert (metrics.get("reason") or "").startswith("training diverged" if lr == "1e+30" else "")
+        assert not list((folder / "checkpoints").glob("*")) or lr != "1e+30"
+    assert statuses == {"0.01": "completed", "1e+30": "failed", "0.1": "completed"}
+    assert "2 of 3 jobs completed in grid" in done.stdout
+    assert "error: training diverged: " in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_job_of_a_sweep_equals_the_same_command_run_alone(config: Compose, tmp_path: Path) -> None:
+    sweep = ["-m", *SMALL, "model=mlp", "trainer.max_epochs=2", "seed=0,1", "hydra.sweep.dir=grid"]
+    assert command(*sweep, cwd=tmp_path).returncode == 0
+    train(config(*SMALL, "model=mlp", "trainer.max_epochs=2", "seed=1"), tmp_path / "alone")
+    (job,) = (tmp_path / "grid").glob("001_*")
+    assert_same_weights(job / "checkpoints/best.ckpt", tmp_path / "alone/checkpoints/best.ckpt")
+
+
+def test_two_processes_train_as_one(config: Compose, tmp_path: Path) -> None:
+    overrides = [*SMALL, "model=mlp", "trainer.max_epochs=2", "trainer.accelerator=cpu", "data.train_size=248"]
+    done = command(*overrides, "trainer=ddp", "hydra.run.dir=two", cwd=tmp_path)
+    assert (done.returncode, done.stdout.count("epoch 2/2")) == (0, 1)
+    alone = train(config(*overrides), tmp_path / "one")
+    metrics = json.loads((tmp_path / "two" / "metrics.json").read_text())
+    for name, value in alone.metrics.items():
+        assert metrics[name] == pytest.approx(value, rel=1e-4)
+    ours, theirs = (weights(tmp_path / folder / "checkpoints/last.ckpt") for folder in ("one", "two"))
+    for name, tensor in ours.items():
+        torch.testing.assert_close(tensor, theirs[name], rtol=1e-4, atol=1e-6)
+    assert files(tmp_path / "two") - {"metrics.json", "train.log", ".hydra/hydra.yaml", ".hydra/config.yaml"} >= {
+        "metrics.csv",
+        "checkpoints/best.ckpt",
+    }
+    assert {path.name for path in tmp_path.iterdir()} == {"one", "two"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (
+            ["optimizer.lr=abc"],
+            2,
+            "error: optimizer.lr must be a finite number > 0, got 'abc'. Try optimizer.lr=0.1.\n",
+        ),
+        (["data=cifar2", "data.root=nowhere", "http_proxy"], 2, "error: cannot read the override 'http_proxy'"),
+    ],
+)
+def test_bad_input_answers_in_a_line(arguments: list[str], code: int, text: str, tmp_path: Path) -> None:
+    done = command(*arguments, cwd=tmp_path)
+    assert done.returncode == code
+    assert done.stderr.startswith(text)
+    assert not list(tmp_path.iterdir())
+
+
+def test_damaged_data_are_told_in_a_line_with_exit_code_3(tmp_path: Path) -> None:
+    folder = tmp_path / "data" / "cifar-10-batches-py"
+    folder.mkdir(parents=True)
+    (folder / "data_batch_1").write_bytes(b"damaged")
+    done = command("data=cifar2", "hydra.run.dir=run", cwd=tmp_path)
+    assert done.returncode == 3
+    assert done.stderr.startswith("error: data/cifar-10-batches-py/data_batch_1 is damaged: its md5 is ")
+    assert done.stderr.count("\n") == 1
+    metrics: dict[str, Any] = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert metrics["status"] == "failed" and metrics["reason"] in done.stderr
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_run_says_so_and_keeps_what_it_has(signum: int, code: int, tmp_path: Path) -> None:
+    arguments = [*SMALL, "trainer.max_epochs=100000", "hydra.run.dir=run"]
+    line = [sys.executable, "-m", "src.train", *arguments]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(line, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "run" / "checkpoints" / "last.ckpt").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signum)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert stderr.decode().startswith("interrupted by ")
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["status"] == "interrupted"
+    assert weights(tmp_path / "run" / "checkpoints" / "best.ckpt")
+
+
+def test_help_is_one_screen_with_every_group_and_five_commands(tmp_path: Path) -> None:
+    done = command("--help", cwd=tmp_path)
+    lines = done.stdout.rstrip().splitlines()
+    assert done.returncode == 0 and len(lines) <= 24
+    for group in ("data: cifar10, cifar2, fashion_mnist, synthetic", "model: linear, mlp, softmax, softmax_scratch"):
+        assert group in lines
+    assert {line.partition(":")[0] for line in lines} >= {"optimizer", "scheduler", "trainer", "debug"}
+    assert sum(line.startswith(("  python -m src.train", "  tensorboard ")) for line in lines) == 5

@@ -25,8 +25,9 @@ def main() -> int:
             tuple(float(row[name]) for name in ("train/loss", "train/acc", "val/acc")) for row in csv.DictReader(lines)
         ]
         for epoch, (row, published) in enumerate(zip(ours, ROWS, strict=True), start=1):
-            worst = max(worst, *(abs(value - other) for value, other in zip(row, published, strict=True)))
-            print(f"{folder.name} epoch {epoch}: " + "  ".join(f"{v:.4f}/{p:.4f}" for v, p in zip(row, published)))
+            differences = [abs(value - other) for value, other in zip(row, published, strict=True)]
+            worst = max(worst, *differences)
+            print(f"{folder.name} epoch {epoch}: ours {row}, published {published}, off by {max(differences):.4f}")
     print(f"largest difference from the published rows: {worst:.4f} (at most {TOLERANCE} allowed)")
     return int(worst > TOLERANCE)
 

@@ -24,9 +24,10 @@ setup: .venv/ready
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "error: Python >= 3.11 is needed, $(PYTHON) is older. Try make PYTHON=python3.12." >&2; exit 2; }
 	@# Where Debian keeps ensurepip in a package of its own, the environment gets its pip from the pip that is there.
-	$(PYTHON) -m venv .venv 2>/dev/null || \
+	@echo "setting up .venv, once; this takes some minutes"
+	@$(PYTHON) -m venv .venv 2>/dev/null || \
 	  { $(PYTHON) -m venv --clear --without-pip .venv && $(PYTHON) -m pip --python $(BIN)/python install -q pip; }
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
 # Behind a mirror the four files come from Debian's package, without root once package lists exist; root refreshes

@@ -104,26 +104,25 @@ class ClassificationTask(LightningModule):
         self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"], sync_dist=True)
 
     def on_train_epoch_end(self) -> None:
-        self.report(self.train_metrics)
+        self.report(self.train_metrics, epoch=self.current_epoch + 1)
 
     def on_validation_epoch_end(self) -> None:
-        self.report(self.val_metrics)
+        self.report(self.val_metrics, epoch=self.current_epoch + 1)
 
     def on_test_epoch_end(self) -> None:
-        self.report(self.test_metrics)
+        self.report(self.test_metrics, epoch=self.current_epoch)  # all of them have been trained
 
-    def report(self, metrics: MetricCollection) -> None:
+    def report(self, metrics: MetricCollection, *, epoch: int) -> None:
         """Logs a split's loss and accuracy, and starts counting anew."""
         values = metrics.compute()
         metrics.reset()
         for name, value in values.items():
             if not torch.isfinite(value):
                 raise Diverged(
-                    f"training diverged: {name} is {value.item()} in epoch {self.current_epoch + 1}. "
-                    "Try a smaller optimizer.lr."
+                    f"training diverged: {name} is {value.item()} in epoch {epoch}. Try a smaller optimizer.lr."
                 )
         # In a distributed run the metrics have already been gathered: sync_dist only says so to Lightning.
-        self.log_dict(values | {"step": float(self.current_epoch + 1)}, sync_dist=True)
+        self.log_dict(values | {"step": float(epoch)}, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
         optimizer = self.make_optimizer(self.network.parameters())

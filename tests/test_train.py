@@ -58,7 +58,8 @@ def test_the_test_is_made_once_with_the_best_checkpoint(config: Compose, tmp_pat
     assert result.metrics["test/loss"] == result.metrics["val/loss"]
     assert result.validation == "official test"
     events = EventAccumulator(str(tmp_path)).Reload()
-    assert len(events.Scalars("test/acc")) == 1
+    assert [event.step for event in events.Scalars("test/acc")] == [8]
+    assert [event.step for event in events.Scalars("val/acc")] == list(range(1, 9))
 
 
 def test_the_same_seed_gives_the_same_weights_to_the_last_bit_and_another_seed_others(

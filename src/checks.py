@@ -63,6 +63,12 @@ def numbers(text: str, holds: Callable[[float], bool], *, example: str) -> Rule:
 
 IS_TRUE_OR_FALSE = Rule("true or false", lambda value: isinstance(value, bool), "true")
 
+LIMIT = Rule(
+    "null, an integer >= 1 (batches) or a number > 0 and <= 1 (a share of them)",
+    lambda limit: limit is None or (is_integer(limit) and limit >= 1) or (is_number(limit) and 0 < limit <= 1),
+    "5",
+)
+
 RULES: dict[str, Rule] = {
     "seed": integer(0, LARGEST_SEED, example=0),
     "data.source": one_of("auto", "synthetic"),
@@ -92,6 +98,7 @@ RULES: dict[str, Rule] = {
     "optimizer.weight_decay": number("a finite number >= 0", lambda decay: decay >= 0, example="0.0001"),
     "scheduler.warmup_fraction": number("a number > 0 and < 1", lambda fraction: 0 < fraction < 1, example="0.3"),
     "trainer.max_epochs": integer(1, example=10),
+    **{f"trainer.limit_{split}_batches": LIMIT for split in ("train", "val", "test")},
     "trainer.accelerator": one_of("auto", "cpu", "gpu", "cuda", "mps", "tpu"),
 }
 

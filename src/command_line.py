@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 
 from src.errors import BadInput
 from src.jobs import Jobs, checked_jobs
-from src.run import read_metrics
+from src.run import read_metrics, typeable
 
 SWEEP_HAD_FAILURES = 5
 LONGEST_FOLDER_NAME = 120  # file systems allow 255 bytes
@@ -130,7 +130,8 @@ def report_sweep(folder: Path, *, num_jobs: int) -> int:
     """Says how a sweep went, by what its jobs have left on disk; returns the exit code."""
     results = read_metrics(folder)
     completed = [result for result in results.values() if result["status"] == "completed"]
-    print(f"\n{len(completed)} of {num_jobs} jobs completed in {folder}\n  tensorboard --logdir {folder}")
+    print(f"\n{len(completed)} of {num_jobs} jobs completed in {folder}")
+    print(f"  tensorboard  tensorboard --logdir {typeable(folder)}")
     if len(completed) == num_jobs:
         return 0
     for job, result in results.items():

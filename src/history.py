@@ -25,7 +25,7 @@ class History(Logger, Callback):
         max_epochs: for "epoch 3/10" in the printed line.
 
     Attributes:
-        rows: those of the epochs so far; the keys are `COLUMNS`.
+        rows: those of the epochs so far; the keys are `COLUMNS`, less those of `val` in an epoch without validation.
         train_seconds: wall time of the fit, validation included, loading and testing not.
     """
 
@@ -51,7 +51,7 @@ class History(Logger, Callback):
 
     @cached_property
     def writer(self) -> SummaryWriter:
-        return SummaryWriter(str(self.run_dir))
+        return SummaryWriter(str(self.run_dir), flush_secs=10)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.train_started = self.row_started = time.perf_counter()
@@ -62,14 +62,15 @@ class History(Logger, Callback):
     @property
     def best(self) -> dict[str, float]:
         """The row of the first epoch with the highest validation accuracy."""
-        return max(self.rows, key=lambda row: row["val/acc"])
+        return max((row for row in self.rows if "val/acc" in row), key=lambda row: row["val/acc"])
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Takes the metrics of one split at the end of epoch `step`; the training split's come last."""
         self.draw(metrics, step)
         self.row |= metrics
         if "train/loss" in metrics and step is not None:
-            self.rows.append({"epoch": step} | {name: self.row[name] for name in COLUMNS[1:]})
+            self.rows.append({"epoch": step} | {name: self.row[name] for name in COLUMNS if name in self.row})
+            self.row = {}
             self.write(self.rows[-1])
 
     @rank_zero_only
@@ -86,13 +87,14 @@ class History(Logger, Callback):
             table.writerow(row)
         now = time.perf_counter()
         log.info(
-            "epoch %d/%d   train loss %s acc %.4f   val loss %s acc %.4f   %.1f s",
+            "epoch %d/%d   %s%.1f s",
             row["epoch"],
             self.max_epochs,
-            readable(row["train/loss"]),
-            row["train/acc"],
-            readable(row["val/loss"]),
-            row["val/acc"],
+            "".join(
+                f"{split} loss {readable(row[f'{split}/loss'])} acc {row[f'{split}/acc']:.4f}   "
+                for split in ("train", "val")
+                if f"{split}/loss" in row
+            ),
             now - self.row_started,
         )
         self.row_started = now
@@ -100,6 +102,14 @@ class History(Logger, Callback):
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
         """Nothing: the run's settings are in .hydra/."""
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Called by Lightning at the end of the fit and of the test, or when either has failed."""
+        if status == "success":
+            self.writer.flush()
+        else:
+            self.close()
 
     @rank_zero_only
     def close(self) -> None:

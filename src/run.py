@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import platform
+import shlex
 import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -68,7 +69,7 @@ def record(run: Callable[[], RunResult], *, run_dir: Path, seed: int, overrides:
     except SystemExit as stopped:
         reason = {130: "Ctrl-C", 143: "SIGTERM"}.get(int(stopped.code or 0), f"exit {stopped.code}")
         write_metrics(run_dir, {"status": "interrupted", "reason": reason, **facts})
-        failure_log.error("interrupted by %s; what was trained so far is in %s", reason, os.path.relpath(run_dir))
+        failure_log.error("interrupted by %s; what was trained so far is in %s", reason, typeable(run_dir))
         raise
     except Exception as error:
         known = as_known(error)
@@ -129,9 +130,16 @@ def git(*arguments: str) -> str | None:
     return done.stdout.strip()
 
 
+def typeable(folder: Path) -> str:
+    """A folder as one would type it in a shell, from here."""
+    relative = os.path.relpath(folder)
+    return shlex.quote(str(folder) if relative.startswith("..") else relative)
+
+
 def report(result: RunResult, run_dir: Path) -> None:
     """Tells how a run ended, and what to type next."""
-    folder = os.path.relpath(run_dir)
+    folder = typeable(run_dir)
+    logdir = "outputs" if folder.startswith("outputs/") else folder
     log.info(
         "val acc %.4f (epoch %d of %d, %s)   test acc %.4f   %.1f s, %s",
         result.metrics["val/acc"],
@@ -143,4 +151,4 @@ def report(result: RunResult, run_dir: Path) -> None:
         result.data_source,
     )
     log.info("  folder       %s", folder)
-    log.info("  tensorboard  tensorboard --logdir outputs")
+    log.info("  tensorboard  tensorboard --logdir %s", logdir)

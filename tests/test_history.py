@@ -36,6 +36,26 @@ def test_the_best_epoch_is_the_first_with_the_highest_validation_accuracy(tmp_pa
     assert recorded(tmp_path, [0.5, 0.75, 0.75, 0.625]).best["epoch"] == 2
 
 
+def test_an_epoch_without_validation_leaves_its_columns_empty(tmp_path: Path) -> None:
+    history = History(tmp_path, max_epochs=2)
+    history.on_train_start(None, None)  # type: ignore[arg-type]
+    for epoch in (1, 2):
+        if epoch == 1:
+            history.log_metrics({"val/loss": 1.0, "val/acc": 0.5}, epoch)
+        history.log_metrics({"lr": 0.1, "train/loss": 2.0, "train/acc": 0.25}, epoch)
+    history.close()
+    assert (tmp_path / "metrics.csv").read_text().splitlines()[1:] == ["1,2.0,0.25,1.0,0.5,0.1", "2,2.0,0.25,,,0.1"]
+    assert history.best["epoch"] == 1
+
+
+def test_what_was_drawn_before_a_failure_is_on_disk(tmp_path: Path) -> None:
+    history = History(tmp_path, max_epochs=2)
+    history.on_train_start(None, None)  # type: ignore[arg-type]
+    history.log_metrics({"val/loss": 1.0, "val/acc": 0.5}, 1)
+    history.finalize("failed")
+    assert EventAccumulator(str(tmp_path)).Reload().Scalars("val/acc")[0].value == 0.5
+
+
 def test_the_time_of_the_fit_is_taken(tmp_path: Path) -> None:
     assert 0 < recorded(tmp_path, [0.5]).train_seconds < 10
 

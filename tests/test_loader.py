@@ -56,9 +56,9 @@ def test_the_order_depends_on_the_seed_and_the_epoch_alone() -> None:
 
 
 def test_full_is_one_batch_of_everything() -> None:
-    batches = training(50, "full")
+    batches = training(200, "full")
     assert len(batches) == 1
-    assert sorted(epoch(batches)) == list(range(50))
+    assert sorted(epoch(batches)) == list(range(200))
 
 
 def test_without_shuffle_the_order_is_that_on_disk() -> None:

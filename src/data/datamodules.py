@@ -171,7 +171,7 @@ class FashionMNIST(ImageDataModule):
 
     def __init__(self, *, root: str, source: Literal["auto", "synthetic"], **settings: Any) -> None:
         super().__init__(catalog.FASHION_MNIST, **settings)
-        self.root = Path(root)
+        self.root = Path(root).expanduser()
         self.generate = source == "synthetic"
 
     def read(self) -> Splits:
@@ -191,7 +191,7 @@ class CIFAR10(ImageDataModule):
 
     def __init__(self, *, root: str, source: Literal["auto", "synthetic"], **settings: Any) -> None:
         super().__init__(catalog.CIFAR10, **settings)
-        self.root = Path(root)
+        self.root = Path(root).expanduser()
         self.generate = source == "synthetic"
 
     def read(self) -> Splits:

@@ -44,8 +44,9 @@ def run_command(main: Callable[[], Any]) -> int:
         jobs = checked_jobs(
             arguments.overrides,
             multirun=arguments.multirun,
-            config_dir=arguments.config_path,
+            config_path=arguments.config_path,
             config_name=arguments.config_name,
+            config_dir=arguments.config_dir,
         )
         if arguments.cfg:
             main()

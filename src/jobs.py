@@ -42,21 +42,28 @@ class Jobs:
 
 
 def checked_jobs(
-    overrides: Sequence[str], *, multirun: bool, config_dir: str | None = None, config_name: str | None = None
+    overrides: Sequence[str],
+    *,
+    multirun: bool,
+    config_path: str | None = None,
+    config_name: str | None = None,
+    config_dir: str | None = None,
 ) -> Jobs:
     """Composes and checks every job, before the first one starts.
 
     Args:
         overrides: as typed.
         multirun: whether `-m` was typed.
-        config_dir: where the configs are, if not in conf/.
-        config_name: the one to start from, if not config.yaml.
+        config_path: where the configs are, if not in conf/ (Hydra's `--config-path`).
+        config_name: the one to start from, if not config.yaml (`--config-name`).
+        config_dir: where more of them are (`--config-dir`).
 
     Raises:
         BadInput: something typed is unknown or cannot be right.
     """
-    with initialize_config_dir(config_dir=str(Path(config_dir or CONF).resolve()), version_base="1.3"):
-        composer = Composer(GlobalHydra.instance().config_loader(), config_name or "config")
+    with initialize_config_dir(config_dir=str(Path(config_path or CONF).resolve()), version_base="1.3"):
+        more = [f"hydra.searchpath=['file://{Path(config_dir).resolve()}']"] if config_dir else []
+        composer = Composer(GlobalHydra.instance().config_loader(), config_name or "config", more)
         constants = [text for text in overrides if not composer.parse(text).is_sweep_override()]
         _, whole = composer.base(composer.part_choices(constants))
         is_sweep = multirun or whole.hydra.mode == RunMode.MULTIRUN
@@ -83,13 +90,14 @@ class Composer:
     sweep is checked in a moment.
     """
 
-    def __init__(self, loader: ConfigLoader, config_name: str) -> None:
+    def __init__(self, loader: ConfigLoader, config_name: str, searchpath: list[str]) -> None:
         self.loader = loader
         self.config_name = config_name
+        self.searchpath = searchpath
         self.parser = OverridesParser.create(config_loader=loader)
         self.parse = cache(self._parse)
         self.base = cache(self._base)
-        self.choices = cache(loader.get_group_options)  # empty for what is no group
+        self.choices = cache(self._choices)
 
     def _parse(self, text: str) -> Override:
         try:
@@ -98,10 +106,14 @@ class Composer:
             reason = next((line for line in str(error).splitlines()[1:] if line), str(error))
             raise BadInput(f"cannot read the override {text!r}: {reason}. Write key=value.") from error
 
+    def _choices(self, group: str) -> list[str]:
+        """The names to choose from, none for what is no group."""
+        return self.loader.get_group_options(group, config_name=self.config_name, overrides=self.searchpath)
+
     def _base(self, choices: tuple[str, ...]) -> tuple[DictConfig, DictConfig]:
         """The config of the chosen parts, without and with Hydra's own."""
         try:
-            whole = compose(self.config_name, list(choices), return_hydra_config=True)
+            whole = compose(self.config_name, [*self.searchpath, *choices], return_hydra_config=True)
         except (HydraException, OmegaConfBaseException) as error:
             raise BadInput(" ".join(str(error).split())) from error
         config = deepcopy(whole)

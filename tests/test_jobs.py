@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 from omegaconf import OmegaConf
 
@@ -98,6 +100,19 @@ def test_a_job_is_composed_as_hydra_composes_it(config: Compose) -> None:
     overrides = ["model=mlp", "model.hidden_sizes=[8,4]", "data=cifar2", "optimizer.lr=1e-3", "debug=overfit"]
     jobs = checked_jobs(overrides, multirun=False)
     assert OmegaConf.to_yaml(jobs.configs[0]) == OmegaConf.to_yaml(config(*overrides))
+
+
+def test_parts_of_ones_own_may_lie_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "tiny.yaml").write_text("defaults: [mlp]\nhidden_sizes: [2]\n")
+    (job,) = checked_jobs(["model=tiny"], multirun=False, config_dir=str(tmp_path)).configs
+    assert job.model.hidden_sizes == [2]
+
+
+def test_a_run_can_be_repeated_from_the_configuration_it_left(config: Compose, tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml(config("model=mlp", "seed=5")))
+    (job,) = checked_jobs(["optimizer.lr=0.3"], multirun=False, config_path=str(tmp_path)).configs
+    assert (job.seed, job.optimizer.lr, list(job.model.hidden_sizes)) == (5, 0.3, [256])
 
 
 def test_linear_regression_learns_by_adam_unless_another_optimizer_is_typed() -> None:

@@ -22,7 +22,7 @@ setup: .venv/ready
 
 .venv/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "error: Python >= 3.11 is needed, $(PYTHON) is older. Try make PYTHON=python3.12." >&2; exit 2; }
+	  { echo "error: Python >= 3.11 is needed, $(PYTHON) is not there or older. Try make PYTHON=python3.12." >&2; exit 2; }
 	@# Where Debian keeps ensurepip in a package of its own, the environment gets its pip from the pip that is there.
 	@echo "setting up .venv, once; this takes some minutes"
 	@$(PYTHON) -m venv .venv 2>/dev/null || \

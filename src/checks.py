@@ -1,7 +1,6 @@
 """Rules that a job's settings must keep, checked before any data is loaded and without importing torch."""
 
 import difflib
-import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ from src.errors import BadInput
 
 DATA_SETS = {"FashionMNIST": FASHION_MNIST, "CIFAR10": CIFAR10, "CIFAR2": CIFAR10}
 LARGEST_SEED = 2**32 - 1
+LARGEST_FLOAT32 = 3.4028234e38
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ def is_integer(value: Any) -> bool:
 
 
 def is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST_FLOAT32
 
 
 def integer(low: int, high: int | None = None, *, example: int, or_null: bool = False) -> Rule:
@@ -71,6 +71,7 @@ LIMIT = Rule(
 
 RULES: dict[str, Rule] = {
     "seed": integer(0, LARGEST_SEED, example=0),
+    "data.root": Rule("a folder", lambda root: isinstance(root, str | int) and root not in ("", True, False), "data"),
     "data.source": one_of("auto", "synthetic"),
     "data.validation": one_of("train", "test"),
     "data.split_seed": integer(0, LARGEST_SEED, example=0),
@@ -99,6 +100,11 @@ RULES: dict[str, Rule] = {
     "scheduler.warmup_fraction": number("a number > 0 and < 1", lambda fraction: 0 < fraction < 1, example="0.3"),
     "trainer.max_epochs": integer(1, example=10),
     **{f"trainer.limit_{split}_batches": LIMIT for split in ("train", "val", "test")},
+    "trainer.devices": Rule(
+        "an integer >= 1, auto, or a list of device numbers",
+        lambda devices: devices == "auto" or isinstance(devices, list) or (is_integer(devices) and devices >= 1),
+        "1",
+    ),
     "trainer.accelerator": one_of("auto", "cpu", "gpu", "cuda", "mps", "tpu"),
 }
 
@@ -114,7 +120,8 @@ def check(settings: Mapping[str, Any]) -> None:
         section = settings.get(group, {}) if group else settings
         if name in section and not rule.holds(section[name]):
             raise broken(key, rule.text, section[name], example=rule.example)
-    check_data(settings["data"])
+    num_images = check_data(settings["data"])
+    check_shares(settings, num_images=num_images)
     check_devices(settings["trainer"])
 
 
@@ -122,8 +129,8 @@ def broken(key: str, rule: str, value: Any, *, example: str) -> BadInput:
     return BadInput(f"{key} must be {rule}, got {value!r}. Try {key}={example}.")
 
 
-def check_data(data: Mapping[str, Any]) -> None:
-    """The settings that depend on what is known of the data set: its classes, channels and number of images."""
+def check_data(data: Mapping[str, Any]) -> int:
+    """The settings that depend on what is known of the data set; returns the number of images to train on."""
     name = data["_target_"].rpartition(".")[2]
     if name in DATA_SETS:
         data_set = DATA_SETS[name]
@@ -134,7 +141,7 @@ def check_data(data: Mapping[str, Any]) -> None:
         if len(data[key]) != data_set.channels:
             rule = f"a list of {data_set.channels} numbers, one a channel of {data_set.name}"
             raise broken(f"data.{key}", rule, data[key], example=str([0.5] * data_set.channels).replace(" ", ""))
-    check_counts(data, num_images=num_classes * data_set.train_per_class)
+    return check_counts(data, num_images=num_classes * data_set.train_per_class)
 
 
 def check_classes(classes: Any, data_set: DataSet) -> int:
@@ -154,14 +161,14 @@ def check_classes(classes: Any, data_set: DataSet) -> int:
     return len(classes)
 
 
-def check_counts(data: Mapping[str, Any], *, num_images: int) -> None:
-    """Splits and batches must fit into the official training set."""
+def check_counts(data: Mapping[str, Any], *, num_images: int) -> int:
+    """Splits and batches must fit into the official training set; returns the number of images to train on."""
+    if not is_integer(data["val_size"]) or not 1 <= data["val_size"] < num_images:
+        raise BadInput(
+            f"data.val_size must be between 1 and {num_images - 1} (the training set has {num_images} images), "
+            f"got {data['val_size']!r}. Try data.val_size={num_images // 10}."
+        )
     if data["validation"] == "train":
-        if not is_integer(data["val_size"]) or not 1 <= data["val_size"] < num_images:
-            raise BadInput(
-                f"data.val_size must be between 1 and {num_images - 1} (the training set has {num_images} images), "
-                f"got {data['val_size']!r}. Try data.val_size={num_images // 10}."
-            )
         num_images -= data["val_size"]
     train_size = data["train_size"]
     if train_size is not None:
@@ -173,6 +180,26 @@ def check_counts(data: Mapping[str, Any], *, num_images: int) -> None:
     if batch_size != "full" and not (is_integer(batch_size) and 1 <= batch_size <= num_images):
         rule = f"an integer from 1 to {num_images} (the size of the training set) or full"
         raise broken("data.batch_size", rule, batch_size, example=str(min(64, num_images)))
+    return num_images
+
+
+def check_shares(settings: Mapping[str, Any], *, num_images: int) -> None:
+    """Each process gets an equal share of every batch, and batch normalization more than one image."""
+    devices, batch_size = settings["trainer"]["devices"], settings["data"]["batch_size"]
+    num_processes = devices if is_integer(devices) else len(devices) if isinstance(devices, list) else 1
+    if batch_size == "full":
+        batch_size = num_images
+    elif batch_size % num_processes:
+        rule = f"a multiple of the {num_processes} processes of trainer.devices, which share every batch"
+        raise broken(
+            "data.batch_size", rule, batch_size, example=str(num_processes * max(1, batch_size // num_processes))
+        )
+    last = num_images % batch_size or batch_size
+    if settings["model"].get("batch_norm") and 1 in (batch_size // num_processes, last // num_processes):
+        raise BadInput(
+            f"data.batch_size={settings['data']['batch_size']} leaves a batch with one of the {num_images} images, "
+            "which model.batch_norm cannot normalize. Try another data.batch_size."
+        )
 
 
 def check_devices(trainer: Mapping[str, Any]) -> None:
@@ -183,7 +210,7 @@ def check_devices(trainer: Mapping[str, Any]) -> None:
         return
     import torch
 
-    num_gpus = torch.cuda.device_count()
+    num_gpus = torch.cuda.device_count() or int(torch.backends.mps.is_available())
     if accelerator != "auto" and num_gpus == 0:
         raise BadInput(f"trainer.accelerator={accelerator} needs a GPU, but torch finds none. Try trainer=cpu.")
     if several and 0 < num_gpus < devices:

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import sys
+import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,9 @@ from typing import Any, NoReturn
 
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import OmegaConf
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
 
 from src.errors import BadInput
 from src.jobs import Jobs, checked_jobs
@@ -41,6 +44,10 @@ def run_command(main: Callable[[], Any]) -> int:
         main()
         return 0
     try:
+        if arguments.experimental_rerun:
+            raise BadInput(
+                "--experimental-rerun is not supported: it runs what is in its file. Type the overrides instead."
+            )
         jobs = checked_jobs(
             arguments.overrides,
             multirun=arguments.multirun,
@@ -52,11 +59,29 @@ def run_command(main: Callable[[], Any]) -> int:
             main()
             return 0
         folder = claim_folder(jobs)
+        if arguments.config_path:  # to Hydra a relative one would be beside this file
+            sys.argv += ["--config-path", str(Path(arguments.config_path).resolve())]
     except BadInput as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     main()
+    wait_for_helpers()
     return report_sweep(folder, num_jobs=len(jobs.configs)) if jobs.is_sweep else 0
+
+
+def build(config: DictConfig, **arguments: Any) -> Any:
+    """What a part of the config describes.
+
+    Raises:
+        BadInput: its constructor refuses a parameter.
+    """
+    try:
+        return instantiate(config, **arguments, _convert_="all")
+    except InstantiationException as error:
+        cause = error.__cause__ or error
+        raise BadInput(
+            f"{config['_target_'].rpartition('.')[2]} cannot be made: {' '.join(str(cause).split())}"
+        ) from error
 
 
 def stop(signum: int, frame: FrameType | None) -> NoReturn:
@@ -66,7 +91,7 @@ def stop(signum: int, frame: FrameType | None) -> NoReturn:
 
 def is_helper_process() -> bool:
     """Whether this process was started to share the work of a distributed run."""
-    return int(os.environ.get("LOCAL_RANK", 0)) > 0
+    return any(int(os.environ.get(name, 0)) > 0 for name in ("RANK", "LOCAL_RANK"))
 
 
 def join_distributed_run() -> None:
@@ -76,18 +101,32 @@ def join_distributed_run() -> None:
     sys.argv[1:] = [*typed, *own]
 
 
+def wait_for_helpers(seconds: float = 30) -> None:
+    """Lets the other processes of a distributed run end first: they lose their last message if this one goes before."""
+    deadline = time.monotonic() + seconds
+    while hasattr(os, "waitpid") and time.monotonic() < deadline:
+        try:
+            ended, _ = os.waitpid(-1, getattr(os, "WNOHANG", 0))
+        except ChildProcessError:
+            return  # there is none, or none is left
+        if not ended:
+            time.sleep(0.05)
+
+
 def claim_folder(jobs: Jobs) -> Path:
     """Makes the run's or sweep's folder, which no other run has or gets, and tells Hydra its name.
 
     Raises:
         BadInput: the folder that was asked for is in use, or cannot be made.
     """
+    if any(argument.startswith("hydra.sweep.subdir=") for argument in sys.argv):
+        raise BadInput("hydra.sweep.subdir cannot be set: jobs are found by their number. Try hydra.sweep.dir instead.")
     key = "hydra.sweep.dir" if jobs.is_sweep else "hydra.run.dir"
     HydraConfig.instance().set_config(jobs.whole)
     wanted = Path(OmegaConf.select(jobs.whole, key))
     if any(argument.startswith(f"{key}=") for argument in sys.argv):
         claim_typed(wanted, key)
-        return wanted
+        return tell_hydra(key, wanted)
     for number in itertools.count(1):  # another run may have started in the same second
         folder = wanted if number == 1 else wanted.with_name(f"{wanted.name}_{number}")
         try:
@@ -95,7 +134,12 @@ def claim_folder(jobs: Jobs) -> Path:
             break
         except FileExistsError:
             continue
-    sys.argv.append(f"{key}={folder}")
+    return tell_hydra(key, folder)
+
+
+def tell_hydra(key: str, folder: Path) -> Path:
+    quoted = str(folder).replace("\\", "\\\\").replace("'", "\\'")
+    sys.argv.append(f"{key}='{quoted}'")
     return folder
 
 
@@ -138,4 +182,6 @@ def report_sweep(folder: Path, *, num_jobs: int) -> int:
     for job, result in results.items():
         if result["status"] != "completed":
             print(f"{job.name}: {result['status']}: {result['reason']}", file=sys.stderr)
+    if len(results) < num_jobs:
+        print(f"{num_jobs - len(results)} jobs left no result", file=sys.stderr)
     return SWEEP_HAD_FAILURES

@@ -23,6 +23,10 @@ from omegaconf.errors import OmegaConfBaseException
 from src.checks import check, did_you_mean
 from src.errors import BadInput
 
+PASSED_BY_CODE = {
+    *("image_shape", "num_classes", "params", "optimizer", "total_steps"),
+    *("logger", "callbacks", "default_root_dir"),
+}
 CONF = str(Path(__file__).resolve().parents[1] / "conf")
 
 
@@ -62,8 +66,10 @@ def checked_jobs(
         BadInput: something typed is unknown or cannot be right.
     """
     with initialize_config_dir(config_dir=str(Path(config_path or CONF).resolve()), version_base="1.3"):
-        more = [f"hydra.searchpath=['file://{Path(config_dir).resolve()}']"] if config_dir else []
-        composer = Composer(GlobalHydra.instance().config_loader(), config_name or "config", more)
+        if config_dir:
+            overrides = [f"hydra.searchpath=['file://{Path(config_dir).resolve()}']", *overrides]
+        searchpath = [text for text in overrides if text.startswith("hydra.searchpath=")]
+        composer = Composer(GlobalHydra.instance().config_loader(), config_name or "config", searchpath)
         constants = [text for text in overrides if not composer.parse(text).is_sweep_override()]
         _, whole = composer.base(composer.part_choices(constants))
         is_sweep = multirun or whole.hydra.mode == RunMode.MULTIRUN
@@ -103,8 +109,9 @@ class Composer:
         try:
             return self.parser.parse_overrides([text])[0]
         except HydraException as error:
-            reason = next((line for line in str(error).splitlines()[1:] if line), str(error))
-            raise BadInput(f"cannot read the override {text!r}: {reason}. Write key=value.") from error
+            key, equals, value = text.partition("=")
+            hint = f"""Quote the value: '{key}="{value}"'.""" if equals else "Write key=value."
+            raise BadInput(f"cannot read the override {text!r}. {hint}") from error
 
     def _choices(self, group: str) -> list[str]:
         """The names to choose from, none for what is no group."""
@@ -113,7 +120,7 @@ class Composer:
     def _base(self, choices: tuple[str, ...]) -> tuple[DictConfig, DictConfig]:
         """The config of the chosen parts, without and with Hydra's own."""
         try:
-            whole = compose(self.config_name, [*self.searchpath, *choices], return_hydra_config=True)
+            whole = compose(self.config_name, list(choices), return_hydra_config=True)
         except (HydraException, OmegaConfBaseException) as error:
             raise BadInput(" ".join(str(error).split())) from error
         config = deepcopy(whole)
@@ -150,6 +157,8 @@ class Composer:
     def check_choice(self, override: Override) -> None:
         group, choice = override.key_or_group, override.value()
         choices = self.choices(group)
+        if override.is_delete():
+            raise BadInput(f"~{group} would remove a part that is needed. Choices: {', '.join(choices)}.")
         for name in choice if isinstance(choice, list) else [choice]:
             if name not in choices:
                 word = "null" if name is None else name
@@ -198,7 +207,7 @@ def known_keys(config: DictConfig, prefix: str = "") -> list[str]:
     """Every key that holds a value, written with dots."""
     keys = []
     for name in map(str, config):
-        if name == "_target_":
+        if name.startswith("_"):  # Hydra's own
             continue
         node = config._get_node(name)
         full = f"{prefix}{name}"
@@ -209,8 +218,11 @@ def known_keys(config: DictConfig, prefix: str = "") -> list[str]:
 def is_parameter(override: Override, config: DictConfig) -> bool:
     """Whether `+part.key=value` adds a parameter that the part's constructor has, if not its YAML file.
 
-    The constructor is imported to see: torch or lightning in most cases.
+    The constructor is imported to see: torch or lightning in most cases. What the code itself passes is not to be set.
     """
     part, _, name = override.key_or_group.rpartition(".")
     target = OmegaConf.select(config, f"{part}._target_") if part and override.is_add() else None
-    return target is not None and name in inspect.signature(get_object(target)).parameters
+    if target is None or name in PASSED_BY_CODE:
+        return False
+    parameter = inspect.signature(get_object(target)).parameters.get(name)
+    return parameter is not None and parameter.kind is not inspect.Parameter.VAR_KEYWORD

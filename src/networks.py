@@ -64,31 +64,27 @@ class Classifier(nn.Module, ABC):
         return self._loss(scores, labels)
 
 
-class LinearRegression(Classifier):
+class OneLayer(Classifier):
+    """One fully connected layer from the pixels to the scores."""
+
+    def __init__(self, *, image_shape: Sequence[int], num_classes: int, loss: str) -> None:
+        super().__init__(LOSSES[loss])
+        self.output = initialized_linear(prod(image_shape), num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        scores: Tensor = self.output(images.flatten(1))
+        return scores
+
+
+class LinearRegression(OneLayer):
     """Linear regression of the one-hot targets on the pixels; the largest output names the class.
 
     Dive into Deep Learning, section 3.5, with one output a class.
     """
 
-    def __init__(self, *, image_shape: Sequence[int], num_classes: int, loss: str) -> None:
-        super().__init__(LOSSES[loss])
-        self.output = initialized_linear(prod(image_shape), num_classes)
 
-    def forward(self, images: Tensor) -> Tensor:
-        scores: Tensor = self.output(images.flatten(1))
-        return scores
-
-
-class SoftmaxRegression(Classifier):
-    """Softmax regression: one fully connected layer (Dive into Deep Learning, section 4.5)."""
-
-    def __init__(self, *, image_shape: Sequence[int], num_classes: int, loss: str) -> None:
-        super().__init__(LOSSES[loss])
-        self.output = initialized_linear(prod(image_shape), num_classes)
-
-    def forward(self, images: Tensor) -> Tensor:
-        scores: Tensor = self.output(images.flatten(1))
-        return scores
+class SoftmaxRegression(OneLayer):
+    """Softmax regression (Dive into Deep Learning, section 4.5)."""
 
 
 class SoftmaxRegressionScratch(Classifier):

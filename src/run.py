@@ -61,11 +61,11 @@ def record(run: Callable[[], RunResult], *, run_dir: Path, seed: int, overrides:
     Raises:
         SystemExit: Ctrl-C or SIGTERM, after the interruption was written down.
     """
-    facts = {"seed": seed, "overrides": overrides, **provenance()}
+    facts: dict[str, Any] = {"seed": seed, "overrides": overrides}
     try:
+        facts |= provenance()
         result = run()
         write_metrics(run_dir, {"status": "completed", **flat(result), **facts})
-        report(result, run_dir)
     except SystemExit as stopped:
         reason = {130: "Ctrl-C", 143: "SIGTERM"}.get(int(stopped.code or 0), f"exit {stopped.code}")
         write_metrics(run_dir, {"status": "interrupted", "reason": reason, **facts})
@@ -80,6 +80,7 @@ def record(run: Callable[[], RunResult], *, run_dir: Path, seed: int, overrides:
         except OSError as second:
             failure_log.error("error: %s could not be written either: %s", METRICS_FILE, second)
         return known.exit_code if known else 1
+    report(result, run_dir)
     return 0
 
 

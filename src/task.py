@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
-from src.errors import Diverged
+from src.errors import BadInput, Diverged
 from src.networks import Classifier
 
 Batch = tuple[Tensor, Tensor]  # images (batch, channels, height, width), labels (batch,)
@@ -53,6 +53,7 @@ class ClassificationTask(LightningModule):
         scheduler: called with the optimizer and `total_steps`; stepped after every optimizer step.
 
     Raises:
+        BadInput: the optimizer refuses its settings.
         Diverged: a split's loss is not finite.
     """
 
@@ -66,6 +67,7 @@ class ClassificationTask(LightningModule):
     ) -> None:
         super().__init__()
         self.network = network
+        self.images_trained = 0  # by this process
         self.make_optimizer = optimizer
         self.make_scheduler = scheduler
         metrics = MetricCollection(
@@ -84,6 +86,7 @@ class ClassificationTask(LightningModule):
         return scores
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        self.images_trained += len(batch[1])
         return self.measure(batch, self.train_metrics)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -125,6 +128,9 @@ class ClassificationTask(LightningModule):
         self.log_dict(values | {"step": float(epoch)}, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
-        optimizer = self.make_optimizer(self.network.parameters())
+        try:
+            optimizer = self.make_optimizer(self.network.parameters())
+        except (TypeError, ValueError) as error:
+            raise BadInput(f"the optimizer cannot be made: {error}.") from error
         scheduler = self.make_scheduler(optimizer, total_steps=int(self.trainer.estimated_stepping_batches))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

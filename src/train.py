@@ -10,10 +10,10 @@ from pathlib import Path
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from src.command_line import is_helper_process, run_command
+from src.command_line import build, is_helper_process, run_command
+from src.errors import BadInput, LabError
 from src.jobs import CONF
 from src.run import RunResult, record
 
@@ -32,15 +32,13 @@ def train(cfg: DictConfig, run_dir: Path) -> RunResult:
     quiet_lightning()
     seed_everything(cfg.seed, verbose=False)
 
-    data: ImageDataModule = instantiate(cfg.data, _convert_="all")
-    network: Classifier = instantiate(
-        cfg.model, image_shape=data.image_shape, num_classes=data.num_classes, _convert_="all"
-    )
+    data: ImageDataModule = build(cfg.data)
+    network: Classifier = build(cfg.model, image_shape=data.image_shape, num_classes=data.num_classes)
     task = ClassificationTask(
         network,
         num_classes=data.num_classes,
-        optimizer=instantiate(cfg.optimizer, _convert_="all"),
-        scheduler=instantiate(cfg.scheduler, _convert_="all"),
+        optimizer=build(cfg.optimizer),
+        scheduler=build(cfg.scheduler),
     )
 
     history = History(run_dir, max_epochs=cfg.trainer.max_epochs)
@@ -50,14 +48,12 @@ def train(cfg: DictConfig, run_dir: Path) -> RunResult:
     )
     keep_best = checkpoint(filename="best", monitor="val/acc", mode="max")
     keep_last = checkpoint(filename="last")  # `save_last` would only follow a new best
-    trainer: Trainer = instantiate(
-        cfg.trainer,
-        logger=history,
-        callbacks=[keep_best, keep_last, history],
-        default_root_dir=str(run_dir),
-        _convert_="all",
+    trainer: Trainer = build(
+        cfg.trainer, logger=history, callbacks=[keep_best, keep_last, history], default_root_dir=str(run_dir)
     )
     trainer.fit(task, data)
+    if not keep_best.best_model_path:
+        raise BadInput("no epoch was validated, so there is no best one. Remove what keeps the trainer from it.")
     trainer.test(task, data, ckpt_path=keep_best.best_model_path, weights_only=True, verbose=False)
     history.close()
 
@@ -72,7 +68,7 @@ def train(cfg: DictConfig, run_dir: Path) -> RunResult:
         best_epoch=int(best["epoch"]),
         epochs=len(history.rows),
         train_seconds=history.train_seconds,
-        images_per_second=len(history.rows) * len(data.splits["train"]) / history.train_seconds,
+        images_per_second=task.images_trained * trainer.world_size / history.train_seconds,
         num_parameters=sum(parameter.numel() for parameter in network.parameters()),
         device=str(trainer.strategy.root_device),
         data_source=data.source,
@@ -86,7 +82,10 @@ def main(cfg: DictConfig) -> None:
     run_dir = Path(job.runtime.output_dir)
     run = partial(train, cfg, run_dir)
     if is_helper_process():
-        run()
+        try:
+            run()
+        except LabError as error:
+            sys.exit(error.exit_code)  # the first process tells
         return
     exit_code = record(run, run_dir=run_dir, seed=cfg.seed, overrides=list(job.overrides.task))
     # A failed job does not end a sweep, whose exit code comes from what its jobs have written down.

@@ -11,12 +11,10 @@ from src.jobs import known_keys
 from tests.conftest import Compose
 
 FREE_KEYS = {  # whatever else may be typed, Hydra, Lightning or the file system judges it
-    "data.root",
     "data.classes",
     "data.batch_size",
     "data.val_size",
     "data.train_size",
-    "trainer.devices",
     "trainer.strategy",
     "trainer.precision",
     "trainer.gradient_clip_val",
@@ -25,8 +23,6 @@ FREE_KEYS = {  # whatever else may be typed, Hydra, Lightning or the file system
     "trainer.enable_model_summary",
     "trainer.num_sanity_val_steps",
     "trainer.log_every_n_steps",
-    "optimizer._partial_",
-    "scheduler._partial_",
 }
 PARTS = [
     *(f"data={name}" for name in ("fashion_mnist", "cifar2", "cifar10", "synthetic")),
@@ -55,7 +51,12 @@ def test_every_key_has_a_rule_or_is_known_to_be_free(config: Compose) -> None:
     ("key", "values", "rule", "example"),
     [
         ("seed", ["-1", "1.5", "4294967296", "true", "null", "abc"], "an integer from 0 to 4294967295", "0"),
-        ("optimizer.lr", ["0", "-1", "nan", "inf", "abc", "true", "null"], "a finite number > 0", "0.1"),
+        (
+            "optimizer.lr",
+            ["0", "-1", "nan", "inf", "1e39", "9" * 400, "abc", "true", "null"],
+            "a finite number > 0",
+            "0.1",
+        ),
         ("optimizer.weight_decay", ["-0.1", "inf"], "a finite number >= 0", "0.0001"),
         ("optimizer.momentum", ["1", "-0.5"], "a number >= 0 and < 1", "0.9"),
         ("trainer.max_epochs", ["0", "2.5", "-1", "null"], "an integer >= 1", "10"),
@@ -66,6 +67,8 @@ def test_every_key_has_a_rule_or_is_known_to_be_free(config: Compose) -> None:
             "null, an integer >= 1 (batches) or a number > 0 and <= 1 (a share of them)",
             "5",
         ),
+        ("trainer.devices", ["0", "-1", "some", "1.5"], "an integer >= 1, auto, or a list of device numbers", "1"),
+        ("data.root", ["null", "''", "true", "[a]"], "a folder", "data"),
         ("data.source", ["real"], "one of auto, synthetic", "auto"),
         ("data.validation", ["val"], "one of train, test", "train"),
         ("data.split_seed", ["-1"], "an integer from 0 to 4294967295", "0"),
@@ -142,6 +145,39 @@ def test_validation_leaves_images_to_train_on(config: Compose, size: str) -> Non
         checked(config, f"data.val_size={size}")
 
 
+def test_val_size_is_a_number_even_where_it_is_not_used(config: Compose) -> None:
+    with pytest.raises(BadInput, match=r"^data\.val_size must be between 1 and 59999"):
+        checked(config, "data.validation=test", "data.val_size=abc")
+
+
+def test_a_batch_divides_by_the_processes_that_share_it(config: Compose) -> None:
+    checked(config, "trainer.devices=2", "trainer.accelerator=cpu", "data.batch_size=64")
+    with pytest.raises(
+        BadInput,
+        match=r"^data\.batch_size must be a multiple of the 2 processes of trainer\.devices, which share every batch, "
+        r"got 65\. Try data\.batch_size=64\.$",
+    ):
+        checked(config, "trainer.devices=2", "trainer.accelerator=cpu", "data.batch_size=65")
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["data.batch_size=1"],
+        ["data.batch_size=54999"],
+        ["data.batch_size=full", "data.train_size=1"],
+        ["data.batch_size=2", "trainer.devices=2", "trainer.accelerator=cpu"],
+    ],
+)
+def test_batch_norm_needs_two_images_a_batch(config: Compose, overrides: list[str]) -> None:
+    checked(config, "model=mlp", *overrides)
+    with pytest.raises(
+        BadInput,
+        match=r"^data\.batch_size=\w+ leaves a batch with one of the \d+ images, which model\.batch_norm cannot",
+    ):
+        checked(config, "model=mlp", "model.batch_norm=true", *overrides)
+
+
 def test_train_size_is_at_most_what_validation_leaves(config: Compose) -> None:
     with pytest.raises(
         BadInput, match=r"^data\.train_size must be null or an integer from 1 to 55000 \(the training images"
@@ -181,13 +217,15 @@ def test_the_choices_of_the_rules_are_those_of_the_networks() -> None:
     assert RULES["model.activation"].text == "one of " + ", ".join(networks.ACTIVATIONS)
 
 
-def test_a_gpu_must_be_there_when_one_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_must_be_there_when_one_is_asked_for(config: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     with pytest.raises(
         BadInput, match=r"^trainer\.accelerator=gpu needs a GPU, but torch finds none\. Try trainer=cpu\.$"
     ):
         check_devices({"accelerator": "gpu", "devices": 1})
     check_devices({"accelerator": "auto", "devices": 2})
+    with pytest.raises(BadInput, match=r"^trainer\.accelerator=gpu needs a GPU"):
+        checked(config, "trainer=gpu")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     check_devices({"accelerator": "gpu", "devices": 1})
     with pytest.raises(

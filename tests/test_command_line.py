@@ -1,10 +1,14 @@
 import json
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
-from src.command_line import job_folder, run_command
+from src.command_line import build, job_folder, run_command
+from src.errors import BadInput
+from src.jobs import CONF
 
 Captured = pytest.CaptureFixture[str]
 
@@ -26,7 +30,8 @@ class Command:
     @property
     def folder(self) -> str:
         assert self.started_with is not None
-        return self.started_with[-1].partition("=")[2]
+        (typed,) = [word for word in self.started_with if word.startswith(("hydra.run.dir='", "hydra.sweep.dir='"))]
+        return typed.partition("=")[2].strip("'")
 
 
 @pytest.fixture(autouse=True)
@@ -84,6 +89,43 @@ def test_a_folder_that_was_asked_for_is_used_if_it_is_new_or_empty(
     assert capsys.readouterr().err == f"error: {key} must be a new or empty folder, got 'mine'. Try {key}=mine_2.\n"
 
 
+def test_the_name_of_a_folder_reaches_hydra_whatever_is_in_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    command = Command()
+    assert typed(monkeypatch, command, 'hydra.run.dir="a=b, (c) \'d"') == 0
+    assert command.started_with is not None and command.started_with[-1] == r"hydra.run.dir='a=b, (c) \'d'"
+    assert (tmp_path / "a=b, (c) 'd").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["-m", "hydra.sweep.subdir=x"], "hydra.sweep.subdir cannot be set: jobs are found by their number."),
+        (["--experimental-rerun", "file"], "--experimental-rerun is not supported: it runs what is in its file."),
+    ],
+)
+def test_what_would_break_a_promise_is_refused(
+    arguments: list[str], text: str, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    command = Command()
+    assert typed(monkeypatch, command, *arguments) == 2
+    assert capsys.readouterr().err.startswith(f"error: {text}")
+    assert command.started_with is None
+
+
+def test_a_config_path_is_taken_from_where_one_stands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    shutil.copytree(CONF, tmp_path / "mine")
+    command = Command()
+    assert typed(monkeypatch, command, "--config-path", "mine") == 0
+    assert command.started_with is not None
+    assert command.started_with[-2:] == ["--config-path", str(tmp_path / "mine")]
+
+
+def test_a_parameter_that_a_constructor_refuses_is_bad_input() -> None:
+    config = OmegaConf.create({"_target_": "torch.nn.Linear", "in_features": 2, "out_features": "many"})
+    with pytest.raises(BadInput, match=r"^Linear cannot be made: .*(str|int)"):
+        build(config)
+
+
 def test_a_folder_that_cannot_be_made_is_bad_input(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Captured
 ) -> None:
@@ -126,7 +168,7 @@ def test_a_sweep_with_a_failed_or_missing_job_exits_with_5(
     assert typed(monkeypatch, command, "-m", "seed=0,1") == 5
     out, err = capsys.readouterr()
     assert "1 of 2 jobs completed in " in out
-    assert err == ("001_x: failed: gone\n" if results else "")
+    assert err == ("001_x: failed: gone\n" if results else "1 jobs left no result\n")
 
 
 def test_the_helpers_of_a_distributed_run_leave_no_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

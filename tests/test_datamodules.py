@@ -84,6 +84,23 @@ def test_train_size_keeps_the_first_of_the_training_images_that_are_left(fashion
     assert rows(data, "val") == rows(whole, "val")
 
 
+def test_a_few_training_images_are_of_several_classes_though_files_are_sorted_by_class(cifar_images: Path) -> None:
+    data = ready(cifar2(cifar_images, validation="test", train_size=8))
+    assert data.splits["train"].labels.bincount().tolist() != [8]
+    with pytest.raises(DataError, match=r"^data\.val_size=0 and data\.train_size=21 ask for more than the 20 training"):
+        ready(cifar2(cifar_images, validation="test", train_size=21))
+
+
+def test_a_root_that_is_no_folder_or_cannot_be_read_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    data = fashion(tmp_path / "file")
+    monkeypatch.setattr(data, "read", lambda: (tmp_path / "file" / "x").read_bytes())
+    with pytest.raises(DataError, match=r"^could not read .*/file/x: Not a directory\. Try another data\.root\.$"):
+        data.prepare_data()
+
+
 def test_resized_pixels_are_those_of_torchvisions_resize(fashion_root: Path) -> None:
     data, as_it_is = ready(fashion(fashion_root, resize=32)), ready(fashion(fashion_root))
     assert data.image_shape == (1, 32, 32)
@@ -140,7 +157,7 @@ def test_a_class_without_images_is_an_error(
 
 def test_more_validation_images_than_there_are_is_an_error(fashion_root: Path) -> None:
     with pytest.raises(
-        DataError, match=r"^data\.val_size=60 leaves too few of the 60 training images in .*raw\. Try a"
+        DataError, match=r"^data\.val_size=60 and data\.train_size=None ask for more than the 60 training"
     ):
         ready(fashion(fashion_root, val_size=60))
 

@@ -1,4 +1,5 @@
 import functools
+import http.client
 import http.server
 import socket
 import threading
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from src.data import download
-from src.errors import DataError
+from src.errors import CannotWrite, DataError
 
 CONNECT, GETADDRINFO = socket.socket.connect, socket.getaddrinfo
 
@@ -60,6 +61,21 @@ def test_when_no_source_is_right_all_are_named_and_nothing_is_left(server: str, 
     assert not (tmp_path / "new").exists()
 
 
+def test_an_answer_that_breaks_off_is_left_for_the_next_source(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetch = download.fetch
+
+    def breaks_off(url: str) -> bytes:
+        if url.endswith("/short"):
+            raise http.client.IncompleteRead(b"cont")
+        return fetch(url)
+
+    monkeypatch.setattr(download, "fetch", breaks_off)
+    download.download([f"{server}/short", f"{server}/file"], tmp_path / "file", keep)
+    assert (tmp_path / "file").stat().st_size == 3_500_000
+
+
 def test_a_full_disk_leaves_no_partial_file(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(self: Path, content: bytes) -> int:
         with self.open("wb") as file:
@@ -67,6 +83,8 @@ def test_a_full_disk_leaves_no_partial_file(server: str, tmp_path: Path, monkeyp
         raise OSError(28, "No space left on device", str(self))
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(OSError, match="No space left on device"):
+    with pytest.raises(
+        CannotWrite, match=r"^could not write .*/new/file: No space left on device\. Make room, or set data\.root"
+    ):
         download.download([f"{server}/file"], tmp_path / "new" / "file", keep)
     assert not list((tmp_path / "new").iterdir())

@@ -27,7 +27,7 @@ def test_an_unknown_choice_is_met_with_the_nearest_known_one() -> None:
 def test_an_unknown_key_is_met_with_the_nearest_known_one(sign: str) -> None:
     expected = (
         "unknown key 'optimizer.lrr'. Did you mean optimizer.lr? Known here: "
-        "optimizer._partial_, optimizer.lr, optimizer.momentum, optimizer.weight_decay."
+        "optimizer.lr, optimizer.momentum, optimizer.weight_decay."
     )
     assert error(f"{sign}optimizer.lrr=1") == expected
 
@@ -54,11 +54,21 @@ def test_a_parameter_that_lightning_has_can_be_added_and_others_cannot() -> None
     assert error("trainer.val_check_interval=0.5").startswith("unknown key 'trainer.val_check_interval'.")
 
 
+@pytest.mark.parametrize("key", ["trainer.logger", "trainer.callbacks", "model.image_shape", "data.settings"])
+def test_what_the_code_passes_itself_cannot_be_added(key: str) -> None:
+    assert error(f"+{key}=null").startswith(f"unknown key '{key}'.")
+
+
 def test_what_is_no_override_is_told() -> None:
-    assert error("lr") == "cannot read the override 'lr': missing EQUAL at '<EOF>'. Write key=value."
+    assert error("lr") == "cannot read the override 'lr'. Write key=value."
+    assert error("hydra.run.dir=/a=b") == (
+        """cannot read the override 'hydra.run.dir=/a=b'. Quote the value: 'hydra.run.dir="/a=b"'."""
+    )
+    checked_jobs(['hydra.run.dir="/a=b"'], multirun=False)
 
 
 def test_keys_cannot_be_removed() -> None:
+    assert error("~model").startswith("~model would remove a part that is needed. Choices: linear, mlp, ")
     assert error("~seed") == "~seed would remove a key that is needed. Set it to null instead."
 
 

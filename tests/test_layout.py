@@ -56,6 +56,12 @@ def test_what_answers_before_training_does_not_wait_for_torch(name: str) -> None
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
+def test_a_command_is_checked_without_torch() -> None:
+    check = "from src.jobs import checked_jobs; checked_jobs(['model=mlp', 'optimizer.lr=0.1,1'], multirun=True)"
+    code = f"import sys; {check}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
 @pytest.mark.parametrize("path", FILES, ids=module)
 def test_every_file_has_its_tests(path: Path) -> None:
     exceptions = {"errors", "catalog", "images", "synthetic"}  # facts and shapes, tested where they are used

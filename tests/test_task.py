@@ -7,7 +7,7 @@ import torch
 from lightning import Trainer
 from torch import Tensor
 
-from src.errors import Diverged
+from src.errors import BadInput, Diverged
 from src.networks import SoftmaxRegression
 from src.schedulers import constant, cosine
 from src.task import ClassificationTask
@@ -96,6 +96,13 @@ def test_a_loss_that_is_not_finite_ends_the_run(tmp_path: Path) -> None:
         trainer(tmp_path).fit(task(), poisoned, batches(8))
     with pytest.raises(Diverged, match=text.replace("val", "train")):
         trainer(tmp_path, limit_val_batches=0).fit(task(), poisoned, batches(8))
+
+
+def test_an_optimizer_that_refuses_its_settings_is_bad_input(tmp_path: Path) -> None:
+    refused = task()
+    refused.make_optimizer = partial(torch.optim.SGD, lr=0.1, nesterov=True)
+    with pytest.raises(BadInput, match=r"^the optimizer cannot be made: Nesterov momentum requires a momentum .*\.$"):
+        trainer(tmp_path).fit(refused, batches(4), batches(4))
 
 
 def test_the_scheduler_is_stepped_after_every_batch_and_ends_with_the_run(tmp_path: Path) -> None:

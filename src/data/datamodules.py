@@ -86,7 +86,13 @@ class ImageDataModule(LightningDataModule, ABC):
 
     def prepare_data(self) -> None:
         """Downloads what is missing; in a distributed run Lightning calls this in one process, before `setup`."""
-        self.read()
+        self.read_or_explain()
+
+    def read_or_explain(self) -> Splits:
+        try:
+            return self.read()
+        except OSError as error:
+            raise DataError(f"could not read {error.filename}: {error.strerror}. Try another data.root.") from error
 
     def setup(self, stage: str | None = None) -> None:
         """Reads, splits and resizes the images once, whichever stage asks first.
@@ -96,19 +102,11 @@ class ImageDataModule(LightningDataModule, ABC):
         """
         if self.splits:
             return
-        official = self.read()
+        official = self.read_or_explain()
         self.source = official.source
         self.check_every_class_has_images(official)
-        train, val = (official.train, official.test)
-        if self.validation == "train":
-            train, val = self.hold_out(official.train)
-        if self.train_size is not None:
-            train = train[torch.arange(self.train_size)]
-        self.splits = {
-            "train": self.resized(train),
-            "val": self.resized(val),
-            "test": self.resized(official.test),
-        }
+        train, val = self.divide(official)
+        self.splits = {"train": self.resized(train), "val": self.resized(val), "test": self.resized(official.test)}
 
     def check_every_class_has_images(self, official: Splits) -> None:
         for split, images in (("training", official.train), ("test", official.test)):
@@ -118,15 +116,20 @@ class ImageDataModule(LightningDataModule, ABC):
                         f"class '{name}' has no {split} images in {official.source}. Replace the data there."
                     )
 
-    def hold_out(self, images: Images) -> tuple[Images, Images]:
-        """The images in an order drawn by `split_seed`, less `val_size` of them, and those."""
-        if self.val_size + (self.train_size or 1) > len(images):
+    def divide(self, official: Splits) -> tuple[Images, Images]:
+        """Training and validation images; those held out of the official training set are drawn by `split_seed`."""
+        val_size = self.val_size if self.validation == "train" else 0
+        available = len(official.train)
+        if val_size + (self.train_size or 1) > available:
             raise DataError(
-                f"data.val_size={self.val_size} leaves too few of the {len(images)} training images in {self.source}. "
-                "Try a smaller data.val_size."
+                f"data.val_size={val_size} and data.train_size={self.train_size} ask for more than the {available} "
+                f"training images in {self.source}. Try smaller ones."
             )
-        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(self.split_seed))
-        return images[order[self.val_size :]], images[order[: self.val_size]]
+        if not val_size and self.train_size is None:
+            return official.train, official.test
+        order = torch.randperm(available, generator=torch.Generator().manual_seed(self.split_seed))
+        train = official.train[order[val_size:][: self.train_size]]
+        return train, official.train[order[:val_size]] if val_size else official.test
 
     def resized(self, images: Images) -> Images:
         if self.resize in (None, images.pixels.shape[-1]):
@@ -171,7 +174,7 @@ class FashionMNIST(ImageDataModule):
 
     def __init__(self, *, root: str, source: Literal["auto", "synthetic"], **settings: Any) -> None:
         super().__init__(catalog.FASHION_MNIST, **settings)
-        self.root = Path(root).expanduser()
+        self.root = Path(str(root)).expanduser()
         self.generate = source == "synthetic"
 
     def read(self) -> Splits:
@@ -191,7 +194,7 @@ class CIFAR10(ImageDataModule):
 
     def __init__(self, *, root: str, source: Literal["auto", "synthetic"], **settings: Any) -> None:
         super().__init__(catalog.CIFAR10, **settings)
-        self.root = Path(root).expanduser()
+        self.root = Path(str(root)).expanduser()
         self.generate = source == "synthetic"
 
     def read(self) -> Splits:

@@ -1,5 +1,6 @@
 """Downloads: verified, and never half a file under its final name."""
 
+import http.client
 import logging
 import os
 import urllib.request
@@ -8,7 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from src.errors import DataError
+from src.errors import CannotWrite, DataError
 
 TIMEOUT_SECONDS = 10  # to connect, and between two pieces
 PIECE_BYTES = 1 << 20
@@ -25,23 +26,31 @@ def download(urls: Sequence[str], path: Path, decode: Callable[[bytes], bytes]) 
 
     Raises:
         DataError: no source could be reached, or none had the right content.
+        CannotWrite: there is no room for the file, or its folder cannot be made.
     """
     failures = []
     for url in urls:
         try:
             content = decode(fetch(url))
-        except (OSError, DataError) as error:
+        except (OSError, http.client.HTTPException, DataError) as error:
             failures.append(f"{url}: {getattr(error, 'reason', error)}")
             continue
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f"{path.name}.{os.getpid()}.part")
-        try:
-            partial.write_bytes(content)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        keep(content, path)
         return
     raise DataError("could not be downloaded (" + "; ".join(failures) + ")")
+
+
+def keep(content: bytes, path: Path) -> None:
+    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(content)
+        partial.replace(path)
+    except OSError as error:
+        raise CannotWrite(f"could not write {path}: {error.strerror}. Make room, or set data.root.") from error
+    finally:
+        if path.parent.is_dir():
+            partial.unlink(missing_ok=True)
 
 
 def fetch(url: str) -> bytes:

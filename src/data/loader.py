@@ -38,8 +38,8 @@ class Batches:
     The pixels are those of torchvision's `ToTensor` and `Normalize`: divided by 255, minus mean, over std.
 
     In a distributed run each process sees its share of every batch, so the batch size means the same on any number of
-    processes. Training shares are equal: the up to `world_size - 1` images that do not divide sit out the epoch. In
-    evaluation every image is seen exactly once.
+    processes. Training shares are equal: what does not divide by the number of processes (of the last batch only, where
+    it divides the batch size) sits out the epoch. In evaluation every image is seen exactly once.
 
     Args:
         images: the split, on the device where batches are wanted.

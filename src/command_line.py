@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 import zlib
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -35,7 +36,8 @@ def run_command(main: Callable[[], Any]) -> int:
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, stop)
     OmegaConf.register_new_resolver("job_folder", job_folder, replace=True)
-    arguments = get_args_parser().parse_args()
+    arguments = get_args_parser().parse_intermixed_args()
+    in_order(arguments)
     if arguments.help or arguments.hydra_help or arguments.info or arguments.shell_completion:
         main()
         return 0
@@ -59,8 +61,6 @@ def run_command(main: Callable[[], Any]) -> int:
             main()
             return 0
         folder = claim_folder(jobs)
-        if arguments.config_path:  # to Hydra a relative one would be beside this file
-            sys.argv += ["--config-path", str(Path(arguments.config_path).resolve())]
     except BadInput as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
@@ -82,6 +82,19 @@ def build(config: DictConfig, **arguments: Any) -> Any:
         raise BadInput(
             f"{config['_target_'].rpartition('.')[2]} cannot be made: {' '.join(str(cause).split())}"
         ) from error
+
+
+def in_order(arguments: Namespace) -> None:
+    """Puts the overrides last in `sys.argv`, wherever -m was typed, and makes a relative --config-path absolute.
+
+    Hydra takes them only without flags in between, and would look for the path beside the file of the command.
+    """
+    flags = [word for word in sys.argv[1:] if word not in arguments.overrides]
+    if arguments.config_path:
+        found = next(number for number, word in enumerate(flags) if word.endswith(arguments.config_path))
+        absolute = str(Path(arguments.config_path).resolve())
+        flags[found] = flags[found].removesuffix(arguments.config_path) + absolute
+    sys.argv[1:] = [*flags, *arguments.overrides]
 
 
 def stop(signum: int, frame: FrameType | None) -> NoReturn:

@@ -84,8 +84,10 @@ def main(cfg: DictConfig) -> None:
     if is_helper_process():
         try:
             run()
-        except LabError as error:
-            sys.exit(error.exit_code)  # the first process tells
+        except (LabError, RuntimeError) as error:  # the first process tells what went wrong
+            if isinstance(error, LabError) or "Connection closed by peer" in str(error):
+                sys.exit(1)
+            raise
         return
     exit_code = record(run, run_dir=run_dir, seed=cfg.seed, overrides=list(job.overrides.task))
     # A failed job does not end a sweep, whose exit code comes from what its jobs have written down.

@@ -219,6 +219,7 @@ def test_the_choices_of_the_rules_are_those_of_the_networks() -> None:
 
 def test_a_gpu_must_be_there_when_one_is_asked_for(config: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     with pytest.raises(
         BadInput, match=r"^trainer\.accelerator=gpu needs a GPU, but torch finds none\. Try trainer=cpu\.$"
     ):

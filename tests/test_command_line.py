@@ -115,9 +115,11 @@ def test_what_would_break_a_promise_is_refused(
 def test_a_config_path_is_taken_from_where_one_stands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     shutil.copytree(CONF, tmp_path / "mine")
     command = Command()
-    assert typed(monkeypatch, command, "--config-path", "mine") == 0
+    assert typed(monkeypatch, command, "seed=3", "--config-path", "mine") == 0
     assert command.started_with is not None
-    assert command.started_with[-2:] == ["--config-path", str(tmp_path / "mine")]
+    assert command.started_with[:3] == ["--config-path", str(tmp_path / "mine"), "seed=3"]
+    typed(monkeypatch, command, "--config-path=mine", "seed=3")
+    assert command.started_with[:2] == [f"--config-path={tmp_path / 'mine'}", "seed=3"]
 
 
 def test_a_parameter_that_a_constructor_refuses_is_bad_input() -> None:
@@ -152,6 +154,13 @@ def test_questions_are_passed_on_and_make_no_folder(
     assert typed(monkeypatch, command, *flag) == 0
     assert command.started_with == flag
     assert not list(tmp_path.iterdir())
+
+
+def test_flags_may_stand_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    command = Command([{"status": "completed"}] * 2)
+    assert typed(monkeypatch, command, "data=synthetic", "-m", "seed=0,1") == 0
+    assert command.started_with is not None
+    assert command.started_with[:3] == ["-m", "data=synthetic", "seed=0,1"]
 
 
 def test_a_sweep_whose_jobs_completed_exits_with_0(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:

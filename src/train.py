@@ -34,12 +34,8 @@ def train(cfg: DictConfig, run_dir: Path) -> RunResult:
 
     data: ImageDataModule = build(cfg.data)
     network: Classifier = build(cfg.model, image_shape=data.image_shape, num_classes=data.num_classes)
-    task = ClassificationTask(
-        network,
-        num_classes=data.num_classes,
-        optimizer=build(cfg.optimizer),
-        scheduler=build(cfg.scheduler),
-    )
+    optimizer, scheduler = build(cfg.optimizer), build(cfg.scheduler)
+    task = ClassificationTask(network, num_classes=data.num_classes, optimizer=optimizer, scheduler=scheduler)
 
     history = History(run_dir, max_epochs=cfg.trainer.max_epochs)
     # Saved at the end of the training epoch: by then a loss that is not finite has ended the run.
@@ -57,22 +53,19 @@ def train(cfg: DictConfig, run_dir: Path) -> RunResult:
     trainer.test(task, data, ckpt_path=keep_best.best_model_path, weights_only=True, verbose=False)
     history.close()
 
-    best, tested = history.best, trainer.callback_metrics
     return RunResult(
         metrics={
-            "val/acc": best["val/acc"],
-            "val/loss": best["val/loss"],
-            "test/acc": tested["test/acc"].item(),
-            "test/loss": tested["test/loss"].item(),
+            **{name: history.best[name] for name in ("val/acc", "val/loss")},
+            **{name: trainer.callback_metrics[name].item() for name in ("test/acc", "test/loss")},
         },
-        best_epoch=int(best["epoch"]),
+        best_epoch=int(history.best["epoch"]),
         epochs=len(history.rows),
         train_seconds=history.train_seconds,
         images_per_second=task.images_trained * trainer.world_size / history.train_seconds,
         num_parameters=sum(parameter.numel() for parameter in network.parameters()),
         device=str(trainer.strategy.root_device),
         data_source=data.source,
-        validation="official test" if cfg.data.validation == "test" else "train split",
+        validation="official test" if data.validation == "test" else "train split",
     )
 
 

@@ -6,6 +6,7 @@ python -m src.train model=mlp data=cifar2
 import sys
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -16,6 +17,13 @@ from src.command_line import build, is_helper_process, run_command
 from src.errors import BadInput, LabError
 from src.jobs import CONF
 from src.run import RunResult, record
+
+if TYPE_CHECKING:
+    from lightning import Trainer
+
+    from src.data.datamodules import ImageDataModule
+    from src.history import History
+    from src.task import ClassificationTask
 
 
 def train(cfg: DictConfig, run_dir: Path) -> RunResult:
@@ -53,6 +61,11 @@ def train(cfg: DictConfig, run_dir: Path) -> RunResult:
     trainer.test(task, data, ckpt_path=keep_best.best_model_path, weights_only=True, verbose=False)
     history.close()
 
+    return result_of(trainer, task, data, history)
+
+
+def result_of(trainer: "Trainer", task: "ClassificationTask", data: "ImageDataModule", history: "History") -> RunResult:
+    """What a trained and tested task comes to."""
     return RunResult(
         metrics={
             **{name: history.best[name] for name in ("val/acc", "val/loss")},
@@ -62,7 +75,7 @@ def train(cfg: DictConfig, run_dir: Path) -> RunResult:
         epochs=len(history.rows),
         train_seconds=history.train_seconds,
         images_per_second=task.images_trained * trainer.world_size / history.train_seconds,
-        num_parameters=sum(parameter.numel() for parameter in network.parameters()),
+        num_parameters=sum(parameter.numel() for parameter in task.network.parameters()),
         device=str(trainer.strategy.root_device),
         data_source=data.source,
         validation="official test" if data.validation == "test" else "train split",

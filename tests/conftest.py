@@ -1,5 +1,6 @@
 """Tiny data in the real on-disk formats, and a network that is not there."""
 
+import dataclasses
 import gzip
 import hashlib
 import pickle
@@ -17,7 +18,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from PIL import Image
 
-from src.data import cifar10, fashion_mnist
+from src.data import cifar10, fashion_mnist, images, sources, synthetic
 from src.jobs import CONF
 
 Compose = Callable[..., DictConfig]
@@ -25,22 +26,22 @@ Compose = Callable[..., DictConfig]
 
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    connect = socket.socket.connect
+
     def refuse(*args: Any, **kwargs: Any) -> None:
         raise OSError("no test may use the network")
 
-    monkeypatch.setattr(socket.socket, "connect", refuse)
+    def connect_on_this_machine(self: socket.socket, address: Any) -> None:
+        (connect if self.family == socket.AF_UNIX else refuse)(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", connect_on_this_machine)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
 
 
 @pytest.fixture(autouse=True)
-def fresh_readers() -> None:
-    for reader in (
-        fashion_mnist.read_folder,
-        cifar10.read_archive,
-        cifar10.read_unpacked,
-        cifar10.read_image_folder,
-    ):
-        reader.cache_clear()
+def nothing_read_yet() -> None:
+    for made_once in (sources.read, synthetic.generate, images.resized, images.resident):
+        made_once.cache_clear()
 
 
 @pytest.fixture
@@ -65,7 +66,7 @@ def idx(array: numpy.ndarray[Any, Any]) -> bytes:
 
 
 @pytest.fixture
-def fashion_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, bytes]:
+def fashion_files(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
     """The contents of the four files for 60 training and 20 test images, accepted as if they were the official ones."""
     contents = {}
     for prefix, count in (("train", 60), ("t10k", 20)):
@@ -73,7 +74,6 @@ def fashion_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, 
         contents[f"{prefix}-labels-idx1-ubyte"] = idx(numpy.arange(count, dtype=numpy.uint8) % 10)
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     monkeypatch.setattr(fashion_mnist, "SHA256", digests)
-    monkeypatch.setattr(fashion_mnist, "SYSTEM_COPY", tmp_path / "no system copy")
     return contents
 
 
@@ -133,17 +133,20 @@ def cifar_archive(cifar_unpacked: Path, monkeypatch: pytest.MonkeyPatch, tmp_pat
         archive.add(cifar_unpacked / cifar10.UNPACKED, cifar10.UNPACKED)
     digest = hashlib.sha256((root / cifar10.ARCHIVE).read_bytes()).hexdigest()
     monkeypatch.setattr(cifar10, "ARCHIVE_SHA256", digest)
+    monkeypatch.setattr(cifar10, "ARCHIVE_BYTES", (root / cifar10.ARCHIVE).stat().st_size)
     return root
 
 
 @pytest.fixture
-def cifar_images(cifar_batches: dict[str, Any], tmp_path: Path) -> Path:
-    """A `data.root` with cifar10/{train,test}/<class>/NNNN.png."""
+def cifar_images(cifar_batches: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A `data.root` with cifar10/{train,test}/<class>/NNNN.png, accepted as if it were all of CIFAR-10."""
+    tiny = dataclasses.replace(cifar10.DATA_SET, train_per_class=10, test_per_class=2)
+    monkeypatch.setattr(cifar10, "DATA_SET", tiny)
     root = tmp_path / "images"
     for name, batch in cifar_batches.items():
         split = "test" if name == "test_batch" else "train"
         for number, (row, label) in enumerate(zip(batch["data"], batch["labels"], strict=True)):
-            folder = root / "cifar10" / split / cifar10.CIFAR10.class_names[label]
+            folder = root / "cifar10" / split / cifar10.DATA_SET.class_names[label]
             folder.mkdir(parents=True, exist_ok=True)
             Image.fromarray(row.reshape(3, 32, 32).transpose(1, 2, 0)).save(folder / f"{name}_{number:02d}.png")
     return root

@@ -1,23 +1,33 @@
+import hashlib
+import io
 import os
 import pickle
+import tarfile
 from pathlib import Path
 from typing import Any
 
 import numpy
 import pytest
 import torch
-from PIL import Image
 
 from src.data import cifar10
-from src.data.catalog import CIFAR10
+from src.data.cifar10 import find
+from src.data.images import OfficialSets
 from src.errors import DataError
+from tests.conftest import python2_pickle
 
-NAMES = CIFAR10.class_names
+NAMES = cifar10.DATA_SET.class_names
 PAIR = ("airplane", "bird")
 
 
+def read(place: Path, class_names: tuple[str, ...]) -> OfficialSets:
+    copy = find(place, class_names)
+    assert copy is not None
+    return copy.read()
+
+
 def test_the_unpacked_folder_is_read(cifar_unpacked: Path, cifar_batches: dict[str, Any]) -> None:
-    splits = cifar10.read(cifar_unpacked, NAMES)
+    splits = read(cifar_unpacked, NAMES)
     assert splits.train.pixels.shape == (100, 3, 32, 32)
     assert splits.test.labels.tolist() == cifar_batches["test_batch"]["labels"]
     third = torch.from_numpy(cifar_batches["data_batch_3"]["data"])
@@ -25,56 +35,19 @@ def test_the_unpacked_folder_is_read(cifar_unpacked: Path, cifar_batches: dict[s
 
 
 def test_the_archive_is_read_in_memory(cifar_archive: Path, cifar_unpacked: Path) -> None:
-    packed, unpacked = cifar10.read(cifar_archive, NAMES), cifar10.read(cifar_unpacked, NAMES)
+    packed, unpacked = read(cifar_archive, NAMES), read(cifar_unpacked, NAMES)
     assert torch.equal(packed.train.pixels, unpacked.train.pixels)
     assert torch.equal(packed.test.labels, unpacked.test.labels)
     assert [path.name for path in cifar_archive.iterdir()] == [cifar10.ARCHIVE]
 
 
 def test_an_image_folder_holds_the_same_images(cifar_images: Path, cifar_unpacked: Path) -> None:
-    from_images, from_batches = cifar10.read(cifar_images, PAIR), cifar10.read(cifar_unpacked, PAIR)
+    from_images, from_batches = read(cifar_images, PAIR), read(cifar_unpacked, PAIR)
     for split in ("train", "test"):
         ours, theirs = getattr(from_images, split), getattr(from_batches, split)
         for label in (0, 1):
             assert torch.equal(ours.pixels[ours.labels == label], theirs.pixels[theirs.labels == label])
-    assert from_images.source.endswith("cifar10 (image folder)")
-
-
-def test_jpeg_images_are_read_in_colour(tmp_path: Path) -> None:
-    for split in ("train", "test"):
-        for name in PAIR:
-            folder = tmp_path / "cifar10" / split / name
-            folder.mkdir(parents=True)
-            Image.new("RGB", (32, 32), (200, 100, 50)).save(folder / "0000.jpg", quality=75)
-            Image.new("L", (32, 32), 90).save(folder / "0001.JPEG")
-    splits = cifar10.read(tmp_path, PAIR)
-    assert splits.train.labels.tolist() == [0, 0, 1, 1]
-    for channel, value in enumerate((200, 100, 50)):
-        assert (splits.train.pixels[0, channel].int() - value).abs().max() <= 3
-
-
-def test_an_empty_class_folder_is_an_error(cifar_images: Path) -> None:
-    folder = cifar_images / "cifar10" / "train" / "bird"
-    for path in folder.iterdir():
-        path.unlink()
-    with pytest.raises(
-        DataError, match=rf"^{folder} has no \.png or \.jpg images\. Put those of class 'bird' there\.$"
-    ):
-        cifar10.read(cifar_images, PAIR)
-
-
-def test_an_image_of_another_size_is_an_error(cifar_images: Path) -> None:
-    path = cifar_images / "cifar10" / "test" / "bird" / "zzz.png"
-    Image.new("RGB", (40, 32)).save(path)
-    with pytest.raises(DataError, match=rf"^{path} is 40x32 pixels, expected 32x32\. Replace it\.$"):
-        cifar10.read(cifar_images, PAIR)
-
-
-def test_an_image_that_is_none_is_an_error(cifar_images: Path) -> None:
-    path = cifar_images / "cifar10" / "test" / "bird" / "zzz.png"
-    path.write_bytes(b"not a picture")
-    with pytest.raises(DataError, match=rf"^{path} is damaged: cannot identify image file .*\. Replace it\.$"):
-        cifar10.read(cifar_images, PAIR)
+    assert from_images.source.startswith(f"{cifar_images}/cifar10 (image folder, fingerprint ")
 
 
 def test_a_damaged_batch_is_found(cifar_unpacked: Path) -> None:
@@ -83,14 +56,14 @@ def test_a_damaged_batch_is_found(cifar_unpacked: Path) -> None:
     with pytest.raises(
         DataError, match=rf"^{path} is damaged: its md5 is \w+, expected \w+\. Unpack .*tar\.gz there again"
     ):
-        cifar10.read(cifar_unpacked, PAIR)
+        read(cifar_unpacked, PAIR)
 
 
 def test_a_missing_batch_is_named(cifar_unpacked: Path) -> None:
     path = cifar_unpacked / cifar10.UNPACKED / "test_batch"
     path.unlink()
     with pytest.raises(DataError, match=rf"^{path} is missing\. Unpack cifar-10-python\.tar\.gz there again\.$"):
-        cifar10.read(cifar_unpacked, PAIR)
+        read(cifar_unpacked, PAIR)
 
 
 def test_a_damaged_archive_is_found(cifar_archive: Path) -> None:
@@ -99,7 +72,7 @@ def test_a_damaged_archive_is_found(cifar_archive: Path) -> None:
     with pytest.raises(
         DataError, match=rf"^{path} is damaged: its sha256 is \w+, expected \w+ \([\d,]+ bytes\)\. Delete"
     ):
-        cifar10.read(cifar_archive, PAIR)
+        read(cifar_archive, PAIR)
 
 
 def test_a_pickle_that_would_run_code_is_refused_and_runs_nothing(tmp_path: Path) -> None:
@@ -121,7 +94,7 @@ def test_what_torchvision_reads_is_what_we_read(cifar_unpacked: Path, monkeypatc
     monkeypatch.setattr(datasets.CIFAR10, "_load_meta", lambda self: None)
     monkeypatch.setattr(datasets.CIFAR10, "_check_integrity", lambda self: True)
     theirs = datasets.CIFAR10(cifar_unpacked, train=True)
-    ours = cifar10.read(cifar_unpacked, NAMES).train
+    ours = read(cifar_unpacked, NAMES).train
     assert numpy.array_equal(theirs.data, ours.pixels.permute(0, 2, 3, 1).numpy())
     assert theirs.targets == ours.labels.tolist()
 
@@ -133,20 +106,113 @@ def test_the_digests_are_those_that_torchvision_knows() -> None:
     assert dict(official) == cifar10.MEMBERS_MD5
 
 
-def test_without_any_source_the_error_names_what_was_tried_and_every_way_out(tmp_path: Path) -> None:
-    with pytest.raises(DataError) as caught:
-        cifar10.read(tmp_path, PAIR)
-    tried = (str(tmp_path), "cifar-10-batches-py/", cifar10.ARCHIVE, "cifar10/train/<class>/", *cifar10.MIRRORS)
-    for part in (*tried, "no test may use the network", "data.root", "data.source=synthetic"):
-        assert part in str(caught.value)
+def test_a_place_may_be_the_folder_or_file_itself(
+    cifar_unpacked: Path, cifar_archive: Path, cifar_images: Path, tmp_path: Path
+) -> None:
+    unpacked, archive, images = (
+        cifar_unpacked / cifar10.UNPACKED,
+        cifar_archive / cifar10.ARCHIVE,
+        cifar_images / "cifar10",
+    )
+    for place, inside in ((cifar_unpacked, unpacked), (cifar_archive, archive), (cifar_images, images)):
+        for named in (place, inside):
+            copy = find(named, PAIR)
+            assert copy is not None and copy.place == str(inside)
+    renamed = archive.rename(tmp_path / "my.tar.gz")
+    assert read(renamed, PAIR).source == str(renamed)
+    assert find(tmp_path, PAIR) is find(tmp_path / "nowhere", PAIR) is None
+
+
+def test_what_a_copy_is_verified_by_and_made_of(cifar_unpacked: Path, cifar_archive: Path, cifar_images: Path) -> None:
+    found = {
+        copy.verified_by: len(copy.files)
+        for place in (cifar_unpacked, cifar_archive, cifar_images)
+        if (copy := find(place, PAIR))
+    }
+    assert found == {"md5": 6, "sha256": 1, None: 2 * 12}
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.DIRTYPE])
+def test_a_member_that_is_no_regular_file_is_refused(
+    kind: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = archive_of(tmp_path, monkeypatch, special("test_batch", kind, link_to="/etc/passwd"))
+    with pytest.raises(
+        DataError, match=rf"^{path} has no regular file cifar-10-batches-py/test_batch\. Delete it and run again\.$"
+    ):
+        read(path, PAIR)
+
+
+def test_a_member_that_claims_to_be_huge_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cifar10, "MOST_MEMBER_BYTES", 1000)
+    path = archive_of(tmp_path, monkeypatch)
+    with pytest.raises(DataError, match=r"has no regular file cifar-10-batches-py/data_batch_1\."):
+        read(path, PAIR)
+
+
+def test_members_that_would_be_written_elsewhere_are_not_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evil = [
+        special("../../outside", tarfile.REGTYPE),
+        special(f"{tmp_path}/absolute", tarfile.REGTYPE),
+        special("link", tarfile.SYMTYPE, link_to=str(tmp_path)),
+        special("device", tarfile.CHRTYPE),
+    ]
+    path = archive_of(tmp_path / "root", monkeypatch, *evil)
+    assert len(read(path, PAIR).test) == 4
+    assert {found.name for found in tmp_path.rglob("*")} == {"root", path.name}
+
+
+def special(name: str, kind: bytes, *, link_to: str = "") -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name if "/" in name else f"{cifar10.UNPACKED}/{name}")
+    member.type, member.linkname = kind, link_to
+    return member
+
+
+def archive_of(folder: Path, monkeypatch: pytest.MonkeyPatch, *extra: tarfile.TarInfo) -> Path:
+    """An archive with tiny batches and other members before them, accepted as if it were the official one."""
+    folder.mkdir(exist_ok=True)
+    path = folder / cifar10.ARCHIVE
+    replaced = {member.name for member in extra}
+    with tarfile.open(path, "w:gz") as archive:
+        for member in extra:
+            archive.addfile(member)
+        for name in cifar10.MEMBERS_MD5:
+            content = python2_pickle({"data": numpy.zeros((20, 3072), dtype=numpy.uint8), "labels": [*range(10)] * 2})
+            member = tarfile.TarInfo(f"{cifar10.UNPACKED}/{name}")
+            member.size = len(content)
+            if member.name not in replaced:
+                archive.addfile(member, io.BytesIO(content))
+    monkeypatch.setattr(cifar10, "ARCHIVE_SHA256", hashlib.sha256(path.read_bytes()).hexdigest())
+    return path
 
 
 def test_a_download_is_verified_and_kept(
     cifar_archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cifar_unpacked: Path
 ) -> None:
     content = (cifar_archive / cifar10.ARCHIVE).read_bytes()
-    answers = {cifar10.MIRRORS[0]: b"<html>gone</html>", cifar10.MIRRORS[1]: content}
-    monkeypatch.setattr("src.data.download.fetch", answers.__getitem__)
-    splits = cifar10.read(tmp_path / "new", PAIR)
-    assert (tmp_path / "new" / cifar10.ARCHIVE).read_bytes() == content
-    assert torch.equal(splits.train.pixels, cifar10.read(cifar_unpacked, PAIR).train.pixels)
+
+    def download(urls: list[str], path: Path, finish: Any, *, max_bytes: int) -> None:
+        assert (urls, max_bytes) == (["http://one"], len(content))
+        path.write_bytes(b"<html>gone</html>")
+        with pytest.raises(DataError, match=rf"^its sha256 is \w+, expected {cifar10.ARCHIVE_SHA256} \(17 bytes\)$"):
+            finish(path)
+        path.write_bytes(content)
+        finish(path)
+
+    monkeypatch.setattr(cifar10, "download", download)
+    cifar10.fetch(["http://one"], tmp_path)
+    assert torch.equal(read(tmp_path, PAIR).train.pixels, read(cifar_unpacked, PAIR).train.pixels)
+    monkeypatch.setattr(cifar10, "download", lambda *arguments: pytest.fail("what is there is downloaded again"))
+    cifar10.fetch(["http://one"], tmp_path)
+    cifar10.fetch(["http://one"], cifar_unpacked)
+
+
+def test_a_failed_download_names_the_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def download(*arguments: Any, **named: Any) -> None:
+        raise DataError("could not be downloaded (reasons)")
+
+    monkeypatch.setattr(cifar10, "download", download)
+    with pytest.raises(DataError, match=r"^cifar-10-python\.tar\.gz could not be downloaded \(reasons\)$"):
+        cifar10.fetch(["http://one"], tmp_path)

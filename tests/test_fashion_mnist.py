@@ -1,58 +1,79 @@
 import gzip
-import logging
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
 from src.data import fashion_mnist
-from src.data.catalog import FASHION_MNIST
+from src.data.fashion_mnist import DATA_SET, find
+from src.data.images import OfficialSets
 from src.errors import DataError
 
-NAMES = FASHION_MNIST.class_names
+NAMES = DATA_SET.class_names
 LABELS = "train-labels-idx1-ubyte"
 
 
+def read(place: Path, class_names: tuple[str, ...] = NAMES) -> OfficialSets:
+    copy = find(place, class_names)
+    assert copy is not None
+    return copy.read()
+
+
 def test_the_unpacked_files_are_read_as_torchvision_left_them(fashion_root: Path) -> None:
-    splits = fashion_mnist.read(fashion_root, NAMES)
-    assert splits.train.pixels.shape == (60, 1, 28, 28)
-    assert splits.train.labels.tolist() == [number % 10 for number in range(60)]
-    assert splits.source == str(fashion_root / "FashionMNIST" / "raw")
+    sets = read(fashion_root)
+    assert sets.train.pixels.shape == (60, 1, 28, 28)
+    assert sets.train.labels.tolist() == [number % 10 for number in range(60)]
+    assert sets.source == str(fashion_root / "FashionMNIST" / "raw")
 
 
 def test_the_packed_files_are_read_too_and_the_root_is_never_altered(fashion_root: Path) -> None:
     raw = fashion_root / "FashionMNIST" / "raw"
-    expected = fashion_mnist.read(fashion_root, NAMES)
-    fashion_mnist.read_folder.cache_clear()
+    expected = read(fashion_root)
     for name in fashion_mnist.SHA256:
         (raw / name).unlink()
     before = sorted(raw.iterdir())
-    assert torch.equal(fashion_mnist.read(fashion_root, NAMES).train.pixels, expected.train.pixels)
+    assert torch.equal(read(fashion_root).train.pixels, expected.train.pixels)
     assert sorted(raw.iterdir()) == before
 
 
-def test_the_system_copy_is_used_when_the_root_has_none(
-    fashion_root: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(fashion_mnist, "SYSTEM_COPY", fashion_root / "FashionMNIST" / "raw")
-    splits = fashion_mnist.read(tmp_path / "empty", NAMES)
-    assert splits.source == str(fashion_root / "FashionMNIST" / "raw")
-    assert not (tmp_path / "empty").exists()
+def test_a_folder_that_holds_the_files_itself_is_found_and_one_that_lacks_some_is_not(fashion_root: Path) -> None:
+    raw = fashion_root / "FashionMNIST" / "raw"
+    assert read(raw).source == str(raw)
+    (raw / LABELS).unlink()
+    assert find(raw, NAMES) is not None
+    (raw / f"{LABELS}.gz").unlink()
+    assert find(raw, NAMES) is find(fashion_root, NAMES) is find(fashion_root / "nowhere", NAMES) is None
 
 
-def test_a_sweep_reads_the_files_once(fashion_root: Path) -> None:
-    assert fashion_mnist.read(fashion_root, NAMES).train.pixels is fashion_mnist.read(fashion_root, NAMES).train.pixels
+def test_a_copy_is_made_of_the_files_that_are_read(fashion_root: Path) -> None:
+    raw = fashion_root / "FashionMNIST" / "raw"
+    (raw / LABELS).unlink()
+    copy = find(fashion_root, NAMES)
+    assert copy is not None and copy.verified_by == "sha256"
+    assert {Path(path).name for path in copy.files} == {*fashion_mnist.SHA256, f"{LABELS}.gz"} - {LABELS}
 
 
-def test_one_flipped_label_byte_is_found(fashion_root: Path) -> None:
-    path = fashion_root / "FashionMNIST" / "raw" / LABELS
+def test_selected_classes_are_relabelled_in_the_order_they_are_named(fashion_root: Path) -> None:
+    sets = read(fashion_root, ("bag", "t-shirt"))
+    everything = read(fashion_root)
+    assert sets.train.labels.tolist() == [1, 0] * 6
+    assert torch.equal(sets.train.pixels[1], everything.train.pixels[8])
+
+
+@pytest.mark.parametrize("name", ["train-labels-idx1-ubyte", "t10k-images-idx3-ubyte"])
+def test_one_flipped_byte_is_found(fashion_root: Path, name: str) -> None:
+    path = fashion_root / "FashionMNIST" / "raw" / name
     content = bytearray(path.read_bytes())
     content[20] ^= 1
     path.write_bytes(content)
+    expected = fashion_mnist.SHA256[name]
     with pytest.raises(
-        DataError, match=rf"^{path} is damaged: its sha256 is \w+, expected \w+\. Delete it and run again\.$"
+        DataError,
+        match=rf"^{path} is damaged: its sha256 is (?!{expected})\w{{64}}, expected {expected} \([\d,]+ bytes\)\. "
+        r"Delete it and run again\.$",
     ):
-        fashion_mnist.read(fashion_root, NAMES)
+        read(fashion_root)
 
 
 def test_a_truncated_gzip_file_is_found(fashion_root: Path) -> None:
@@ -61,41 +82,55 @@ def test_a_truncated_gzip_file_is_found(fashion_root: Path) -> None:
     path = raw / f"{LABELS}.gz"
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(
-        DataError, match=rf"^{path} is damaged: not a whole gzip file \(.*\)\. Delete it and run again\.$"
+        DataError,
+        match=rf"^{path} is damaged: not a whole gzip file \(.*\), expected sha256 \w+ unpacked\. Delete it and run",
     ):
-        fashion_mnist.read(fashion_root, NAMES)
+        read(fashion_root)
 
 
-def test_without_any_source_the_error_names_what_was_tried_and_every_way_out(
-    fashion_files: dict[str, bytes], tmp_path: Path
+def test_a_small_file_that_unpacks_to_a_huge_one_is_not_unpacked(
+    fashion_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(DataError) as caught:
-        fashion_mnist.read(tmp_path, NAMES)
-    for part in (
-        str(tmp_path / "FashionMNIST" / "raw"),
-        str(fashion_mnist.SYSTEM_COPY),
-        *fashion_mnist.MIRRORS,
-        "no test may use the network",
-        "data.root",
-        "dataset-fashion-mnist",
-        "data.source=synthetic",
-    ):
-        assert part in str(caught.value)
-    assert "\n" not in str(caught.value)
+    raw = fashion_root / "FashionMNIST" / "raw"
+    (raw / LABELS).unlink()
+    monkeypatch.setattr(fashion_mnist, "MOST_BYTES", 1000)
+    (raw / f"{LABELS}.gz").write_bytes(gzip.compress(bytes(10_000)))
+    with pytest.raises(DataError, match=r"is damaged: not a whole gzip file \(it ends early, or is far too long\)"):
+        read(fashion_root)
 
 
-def test_what_is_downloaded_is_unpacked_verified_and_kept(
-    fashion_files: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def mirror(monkeypatch: pytest.MonkeyPatch, answers: dict[str, bytes]) -> list[str]:
+    """Stands for the download of one file: tries its addresses in turn, and tells which were asked."""
     asked = []
 
-    def fetch(url: str) -> bytes:
-        asked.append(url)
-        return gzip.compress(fashion_files[url.rpartition("/")[2].removesuffix(".gz")])
+    def download(urls: list[str], path: Path, finish: object, *, max_bytes: int) -> None:
+        asked.append(urls[0])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name("arrived")
+        partial.write_bytes(answers[path.name])
+        finish(partial)  # type: ignore[operator]
+        partial.replace(path)
 
-    monkeypatch.setattr("src.data.download.fetch", fetch)
-    with caplog.at_level(logging.INFO):
-        fashion_mnist.read(tmp_path, NAMES)
+    monkeypatch.setattr(fashion_mnist, "download", download)
+    return asked
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bytes])
+def test_what_is_downloaded_is_unpacked_verified_and_kept_where_torchvision_would(
+    fashion_files: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pack: object
+) -> None:
+    asked = mirror(monkeypatch, {name: pack(content) for name, content in fashion_files.items()})  # type: ignore
+    fashion_mnist.fetch(["http://one/fashion/", "http://two"], tmp_path)
     raw = tmp_path / "FashionMNIST" / "raw"
     assert {path.name: path.read_bytes() for path in raw.iterdir()} == fashion_files
-    assert asked == [f"{fashion_mnist.MIRRORS[0]}{name}.gz" for name in fashion_files]
+    assert asked == [f"http://one/fashion/{name}.gz" for name in fashion_files]
+
+
+def test_only_what_is_missing_is_downloaded(fashion_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = mirror(monkeypatch, {})
+    fashion_mnist.fetch(["http://one"], fashion_root)
+    assert asked == []
+    shutil.rmtree(fashion_root / "FashionMNIST" / "raw")
+    with pytest.raises(KeyError):
+        fashion_mnist.fetch(["http://one"], fashion_root)
+    assert asked == ["http://one/train-images-idx3-ubyte.gz"]

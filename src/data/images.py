@@ -1,15 +1,17 @@
-"""What every source delivers: a split's images and labels as two tensors."""
+"""What every source delivers: images and labels as tensors, and the splits that are made of them without copying."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
+from torchvision.transforms.v2 import functional as F
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Images:
-    """Images of one split, decoded.
+    """Decoded images.
 
     Attributes:
         pixels: (count, channels, height, width), uint8.
@@ -22,9 +24,6 @@ class Images:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, rows: Tensor) -> "Images":
-        return Images(self.pixels[rows], self.labels[rows])
-
     def only(self, wanted: Sequence[int]) -> "Images":
         """The images with a wanted label, relabelled 0, 1, ... in the order of `wanted`."""
         if list(wanted) == list(range(int(self.labels.max()) + 1)):
@@ -36,14 +35,45 @@ class Images:
         return Images(self.pixels[kept], labels[kept])
 
 
-@dataclass(frozen=True)
-class Splits:
+@dataclass(frozen=True, eq=False)
+class OfficialSets:
     """The official training and test sets, and where they were found."""
 
     train: Images
     test: Images
     source: str
 
-    def only(self, wanted: Sequence[int]) -> "Splits":
+    def only(self, wanted: Sequence[int]) -> "OfficialSets":
         """Both sets, filtered and relabelled by `Images.only`."""
-        return Splits(self.train.only(wanted), self.test.only(wanted), self.source)
+        return OfficialSets(self.train.only(wanted), self.test.only(wanted), self.source)
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Some of the images of a set, by their rows: the splits of a set share its pixels.
+
+    Attributes:
+        images: the set.
+        rows: (count,), int64.
+    """
+
+    images: Images
+    rows: Tensor
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+# The jobs of a sweep share what these two make: their arguments are compared by identity.
+@lru_cache(maxsize=8)
+def resized(images: Images, size: int) -> Images:
+    """Images with sides of `size` pixels (bilinear, antialiased)."""
+    if size == images.pixels.shape[-1]:
+        return images
+    return Images(F.resize(images.pixels, [size, size], antialias=True), images.labels)
+
+
+@lru_cache(maxsize=8)
+def resident(images: Images, device: torch.device) -> Images:
+    """The images on the device where batches are wanted."""
+    return Images(images.pixels.to(device), images.labels.to(device))

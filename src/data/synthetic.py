@@ -6,16 +6,16 @@ import torch
 from torch.nn.functional import interpolate
 
 from src.data.catalog import DataSet
-from src.data.images import Images, Splits
+from src.data.images import Images, OfficialSets
 
 PATTERN_CONTRAST, NOISE_CONTRAST = 24.0, 64.0  # in grey levels: hard enough that settings make a difference
 
 
 @lru_cache(maxsize=1)  # the jobs of a sweep share them
-def generate(data_set: DataSet, class_names: tuple[str, ...]) -> Splits:
+def generate(data_set: DataSet, class_names: tuple[str, ...]) -> OfficialSets:
     """The same images at every call; those of a class do not depend on which other classes are wanted."""
     labels = [data_set.class_names.index(name) for name in class_names]
-    return Splits(
+    return OfficialSets(
         train=split(data_set, labels, data_set.train_per_class, seed=1),
         test=split(data_set, labels, data_set.test_per_class, seed=2),
         source="synthetic",

@@ -1,0 +1,97 @@
+"""The cache of decoded images: one file a split, made once, and checked every time it is read."""
+
+import errno
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy
+import torch
+
+from src.data.images import Images, OfficialSets
+from src.data.lock import exclusive
+from src.errors import CannotWrite
+
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+log = logging.getLogger(__name__)
+
+
+def load_or_make(folder: Path, name: str, *, stamp: str, make: Callable[[], OfficialSets]) -> OfficialSets:
+    """The images in the cache if they are still those of their source, else made and kept there.
+
+    One process makes them, others that need the same wait for it. Where the cache cannot be written, for want of
+    permission, the images are made every time.
+
+    Args:
+        folder: of the cache.
+        name: of the images.
+        stamp: changes with the source; a cache with another one is stale.
+        make: reads the source; raises no `OSError`.
+
+    Raises:
+        CannotWrite: the disk is full.
+    """
+    if kept := load(folder, name, stamp):
+        return kept
+    sets = None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with exclusive(folder / f"{name}.lock", f"reading {name}"):
+            if kept := load(folder, name, stamp):  # another process has made it while this one waited
+                return kept
+            sets = make()
+            save(folder, name, stamp, sets)
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            raise CannotWrite(
+                f"could not write the cache {folder} ({error.strerror}). Make room, or set data.cache to another "
+                "folder, or to null for none."
+            ) from error
+        log.warning("decoded images are not kept: %s cannot be written (%s). Set data.cache.", folder, error.strerror)
+    return sets or make()
+
+
+def split_files(folder: Path, name: str) -> dict[str, Path]:
+    return {split: folder / f"{name}_{split}.npz" for split in ("train", "test")}
+
+
+def load(folder: Path, name: str, stamp: str) -> OfficialSets | None:
+    """What the cache holds, or None where it is missing, stale or damaged."""
+    parts = [load_split(path, stamp) for path in split_files(folder, name).values()]
+    if parts[0] is None or parts[1] is None:
+        return None
+    (train, source), (test, _) = parts[0], parts[1]
+    return OfficialSets(train, test, source)
+
+
+def load_split(path: Path, stamp: str) -> tuple[Images, str] | None:
+    """The images of one split and where they came from."""
+    try:
+        # Arrays only, no pickles. The file is a zip archive that is not compressed: zipfile compares the CRC-32 of
+        # every member with the one it was written with.
+        with path.open("rb") as file, numpy.load(file, allow_pickle=False) as arrays:
+            facts = json.loads(str(arrays["facts"]))
+            if facts["stamp"] != stamp:
+                return None
+            images = Images(torch.from_numpy(arrays["pixels"]), torch.from_numpy(arrays["labels"]))
+    except FileNotFoundError:
+        return None
+    except Exception as error:  # a damaged archive fails in a dozen ways
+        log.warning("%s is damaged (%s) and is made again", path, error)
+        return None
+    return images, facts["source"]
+
+
+def save(folder: Path, name: str, stamp: str, sets: OfficialSets) -> None:
+    """Writes both splits, each under a temporary name first."""
+    facts = json.dumps({"stamp": stamp, "source": sets.source})
+    for split, path in split_files(folder, name).items():
+        images = getattr(sets, split)
+        partial = path.with_name(f"{path.name}.part")
+        try:
+            with partial.open("wb") as file:
+                numpy.savez(file, facts=facts, pixels=images.pixels.numpy(), labels=images.labels.numpy())
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 from src.data.catalog import CIFAR10, FASHION_MNIST, DataSet, generated
@@ -34,6 +35,16 @@ def is_integer(value: Any) -> bool:
 
 def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST_FLOAT32
+
+
+def is_path(value: Any) -> bool:
+    return isinstance(value, str | int) and value not in ("", True, False)
+
+
+def is_source(value: Any) -> bool:
+    """Whether it is a path, or an address that can be downloaded from."""
+    scheme, mark, _ = str(value).partition("://")
+    return is_path(value) and (not mark or scheme in ("http", "https"))
 
 
 def integer(low: int, high: int | None = None, *, example: int, or_null: bool = False) -> Rule:
@@ -71,8 +82,16 @@ LIMIT = Rule(
 
 RULES: dict[str, Rule] = {
     "seed": integer(0, LARGEST_SEED, example=0),
-    "data.root": Rule("a folder", lambda root: isinstance(root, str | int) and root not in ("", True, False), "data"),
+    "data.root": Rule("a folder", is_path, "data"),
     "data.source": one_of("auto", "synthetic"),
+    "data.sources": Rule(
+        "a list of one or more folders, files and http(s) addresses",
+        lambda sources: isinstance(sources, list) and bool(sources) and all(map(is_source, sources)),
+        "[data]",
+    ),
+    "data.cache": Rule("a folder or null", lambda cache: cache is None or is_path(cache), "data/cache"),
+    "data.drop_last": IS_TRUE_OR_FALSE,
+    "data.augment.flip": IS_TRUE_OR_FALSE,
     "data.validation": one_of("train", "test"),
     "data.split_seed": integer(0, LARGEST_SEED, example=0),
     "data.seed": integer(0, LARGEST_SEED, example=0),
@@ -98,6 +117,7 @@ RULES: dict[str, Rule] = {
     "optimizer.momentum": number("a number >= 0 and < 1", lambda momentum: 0 <= momentum < 1, example="0.9"),
     "optimizer.weight_decay": number("a finite number >= 0", lambda decay: decay >= 0, example="0.0001"),
     "scheduler.warmup_fraction": number("a number > 0 and < 1", lambda fraction: 0 < fraction < 1, example="0.3"),
+    **dict.fromkeys(("fetch", "stats", "figure"), IS_TRUE_OR_FALSE),
     "trainer.max_epochs": integer(1, example=10),
     **{f"trainer.limit_{split}_batches": LIMIT for split in ("train", "val", "test")},
     "trainer.devices": Rule(
@@ -116,13 +136,14 @@ def check(settings: Mapping[str, Any]) -> None:
         BadInput: the first rule that is broken: the key, the rule, the value and what to type instead.
     """
     for key, rule in RULES.items():
-        group, _, name = key.rpartition(".")
-        section = settings.get(group, {}) if group else settings
+        *groups, name = key.split(".")
+        section = reduce(lambda inner, group: inner.get(group) or {}, groups, settings)
         if name in section and not rule.holds(section[name]):
             raise broken(key, rule.text, section[name], example=rule.example)
     num_images = check_data(settings["data"])
-    check_shares(settings, num_images=num_images)
-    check_devices(settings["trainer"])
+    if "trainer" in settings:
+        check_shares(settings, num_images=num_images)
+        check_devices(settings["trainer"])
 
 
 def broken(key: str, rule: str, value: Any, *, example: str) -> BadInput:
@@ -141,6 +162,10 @@ def check_data(data: Mapping[str, Any]) -> int:
         if len(data[key]) != data_set.channels:
             rule = f"a list of {data_set.channels} numbers, one a channel of {data_set.name}"
             raise broken(f"data.{key}", rule, data[key], example=str([0.5] * data_set.channels).replace(" ", ""))
+    side = data["resize"] or data_set.size
+    if not is_integer(shift := data["augment"]["shift"]) or not 0 <= shift < side:
+        rule = f"an integer from 0 to {side - 1} (images are {side} pixels wide)"
+        raise broken("data.augment.shift", rule, shift, example="2")
     return check_counts(data, num_images=num_classes * data_set.train_per_class)
 
 
@@ -194,7 +219,7 @@ def check_shares(settings: Mapping[str, Any], *, num_images: int) -> None:
         raise broken(
             "data.batch_size", rule, batch_size, example=str(num_processes * max(1, batch_size // num_processes))
         )
-    last = num_images % batch_size or batch_size
+    last = batch_size if settings["data"]["drop_last"] else num_images % batch_size or batch_size
     if settings["model"].get("batch_norm") and 1 in (batch_size // num_processes, last // num_processes):
         raise BadInput(
             f"data.batch_size={settings['data']['batch_size']} leaves a batch with one of the {num_images} images, "

@@ -2,12 +2,13 @@ from typing import Any
 
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from src import networks
 from src.checks import RULES, check, check_devices
 from src.errors import BadInput
-from src.jobs import known_keys
+from src.jobs import CONF, known_keys
 from tests.conftest import Compose
 
 FREE_KEYS = {  # whatever else may be typed, Hydra, Lightning or the file system judges it
@@ -15,6 +16,7 @@ FREE_KEYS = {  # whatever else may be typed, Hydra, Lightning or the file system
     "data.batch_size",
     "data.val_size",
     "data.train_size",
+    "data.augment.shift",
     "trainer.strategy",
     "trainer.precision",
     "trainer.gradient_clip_val",
@@ -44,6 +46,8 @@ def test_the_defaults_of_every_part_keep_the_rules(config: Compose, part: str) -
 
 def test_every_key_has_a_rule_or_is_known_to_be_free(config: Compose) -> None:
     keys = {key for part in PARTS for key in known_keys(config(part))} - {"debug"}
+    with initialize_config_dir(config_dir=CONF, version_base="1.3"):
+        keys |= set(known_keys(compose("data")))
     assert keys == set(RULES) | FREE_KEYS
 
 
@@ -70,6 +74,15 @@ def test_every_key_has_a_rule_or_is_known_to_be_free(config: Compose) -> None:
         ("trainer.devices", ["0", "-1", "some", "1.5"], "an integer >= 1, auto, or a list of device numbers", "1"),
         ("data.root", ["null", "''", "true", "[a]"], "a folder", "data"),
         ("data.source", ["real"], "one of auto, synthetic", "auto"),
+        (
+            "data.sources",
+            ["[]", "data", "[data,null]", "['ftp://site/x.tar.gz']", "[[data]]", "['']"],
+            "a list of one or more folders, files and http(s) addresses",
+            "[data]",
+        ),
+        ("data.cache", ["''", "true", "[a]"], "a folder or null", "data/cache"),
+        ("data.drop_last", ["1", "yes please"], "true or false", "true"),
+        ("data.augment.flip", ["1", "null"], "true or false", "true"),
         ("data.validation", ["val"], "one of train, test", "train"),
         ("data.split_seed", ["-1"], "an integer from 0 to 4294967295", "0"),
         ("data.resize", ["0", "2000", "28.5"], "an integer from 1 to 1024 or null", "32"),
@@ -235,3 +248,29 @@ def test_a_gpu_must_be_there_when_one_is_asked_for(config: Compose, monkeypatch:
         r"Try trainer\.devices=1 or trainer\.accelerator=cpu\.$",
     ):
         check_devices({"accelerator": "auto", "devices": 2})
+
+
+def test_images_are_shifted_by_less_than_their_side(config: Compose) -> None:
+    checked(config, "data.augment.shift=27")
+    checked(config, "data.resize=32", "data.augment.shift=31")
+    checked(config, "data=cifar2", "data.augment.shift=31")
+    for shift in ("28", "-1", "1.5", "null", "true"):
+        with pytest.raises(
+            BadInput,
+            match=r"^data\.augment\.shift must be an integer from 0 to 27 \(images are 28 pixels wide\), got ",
+        ):
+            checked(config, f"data.augment.shift={shift}")
+
+
+def test_dropping_the_last_batch_spares_batch_norm_a_batch_of_one(config: Compose) -> None:
+    checked(config, "model=mlp", "model.batch_norm=true", "data.batch_size=54999", "data.drop_last=true")
+
+
+@pytest.mark.parametrize("places", ["['https://site/x.tar.gz',data]", "[/mnt/images]", "['http://site/fashion/']"])
+def test_sources_may_be_addresses_and_places(config: Compose, places: str) -> None:
+    checked(config, f"data.sources={places}")
+
+
+def test_a_batch_larger_than_the_training_set_is_refused_with_drop_last_too(config: Compose) -> None:
+    with pytest.raises(BadInput, match=r"^data\.batch_size must be an integer from 1 to 55000 .* got 60000\."):
+        checked(config, "data.batch_size=60000", "data.drop_last=true")

@@ -8,6 +8,7 @@ from torchvision import datasets, transforms
 
 from src.data.catalog import CIFAR10 as CIFAR10_FACTS
 from src.data.datamodules import CIFAR2, CIFAR10, FashionMNIST, ImageDataModule, Synthetic
+from src.data.images import Images, OfficialSets
 from src.errors import DataError
 
 COMMON: dict[str, Any] = {
@@ -21,19 +22,23 @@ COMMON: dict[str, Any] = {
     "normalize": False,
     "mean": [0.2860],
     "std": [0.3530],
+    "augment": {"shift": 0, "flip": False},
+    "drop_last": False,
     "seed": 0,
 }
 RGB = {"mean": [0.4914, 0.4822, 0.4465], "std": [0.2470, 0.2435, 0.2616]}
 
 
+def files(root: Path) -> dict[str, Any]:
+    return {"root": str(root), "source": "auto", "sources": [str(root)], "cache": None}
+
+
 def fashion(root: Path, **settings: Any) -> FashionMNIST:
-    return FashionMNIST(**({"root": str(root), "source": "auto"} | COMMON | settings))
+    return FashionMNIST(**(files(root) | COMMON | settings))
 
 
 def cifar2(root: Path, **settings: Any) -> CIFAR2:
-    return CIFAR2(
-        **({"root": str(root), "source": "auto"} | COMMON | RGB | {"classes": ["airplane", "bird"]} | settings)
-    )
+    return CIFAR2(**(files(root) | COMMON | RGB | {"classes": ["airplane", "bird"]} | settings))
 
 
 def ready(data: ImageDataModule) -> ImageDataModule:
@@ -42,9 +47,15 @@ def ready(data: ImageDataModule) -> ImageDataModule:
     return data
 
 
+def images_of(data: ImageDataModule, split: str) -> Images:
+    """The images of a split, copied."""
+    whole, rows = data.splits[split].images, data.splits[split].rows
+    return Images(whole.pixels[rows], whole.labels[rows])
+
+
 def rows(data: ImageDataModule, split: str) -> set[bytes]:
     """The images of a split, by their bytes."""
-    return {image.numpy().tobytes() for image in data.splits[split].pixels}
+    return {image.numpy().tobytes() for image in images_of(data, split).pixels}
 
 
 @pytest.mark.parametrize("normalize", [False, True])
@@ -80,32 +91,22 @@ def test_validation_on_the_test_set_trains_on_all_training_images(fashion_root: 
 
 def test_train_size_keeps_the_first_of_the_training_images_that_are_left(fashion_root: Path) -> None:
     data, whole = ready(fashion(fashion_root, train_size=7)), ready(fashion(fashion_root))
-    assert torch.equal(data.splits["train"].pixels, whole.splits["train"].pixels[:7])
+    assert torch.equal(images_of(data, "train").pixels, images_of(whole, "train").pixels[:7])
     assert rows(data, "val") == rows(whole, "val")
 
 
 def test_a_few_training_images_are_of_several_classes_though_files_are_sorted_by_class(cifar_images: Path) -> None:
     data = ready(cifar2(cifar_images, validation="test", train_size=8))
-    assert data.splits["train"].labels.bincount().tolist() != [8]
+    assert images_of(data, "train").labels.bincount().tolist() != [8]
     with pytest.raises(DataError, match=r"^data\.val_size=0 and data\.train_size=21 ask for more than the 20 training"):
         ready(cifar2(cifar_images, validation="test", train_size=21))
-
-
-def test_a_root_that_is_no_folder_or_cannot_be_read_is_an_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "file").touch()
-    data = fashion(tmp_path / "file")
-    monkeypatch.setattr(data, "read", lambda: (tmp_path / "file" / "x").read_bytes())
-    with pytest.raises(DataError, match=r"^could not read .*/file/x: Not a directory\. Try another data\.root\.$"):
-        data.prepare_data()
 
 
 def test_resized_pixels_are_those_of_torchvisions_resize(fashion_root: Path) -> None:
     data, as_it_is = ready(fashion(fashion_root, resize=32)), ready(fashion(fashion_root))
     assert data.image_shape == (1, 32, 32)
     resize = transforms.Compose([transforms.Resize(32), transforms.PILToTensor()])
-    for ours, original in zip(data.splits["test"].pixels, as_it_is.splits["test"].pixels, strict=True):
+    for ours, original in zip(images_of(data, "test").pixels, images_of(as_it_is, "test").pixels, strict=True):
         theirs = resize(Image.fromarray(original[0].numpy()))
         assert (ours.int() - theirs.int()).abs().max() <= 1  # rounding to whole grey levels
 
@@ -119,28 +120,28 @@ def test_cifar2_keeps_only_airplanes_and_birds(cifar_unpacked: Path, cifar_batch
         for row, label in enumerate(batch["labels"])
         if label in (0, 2)
     ]
-    assert torch.equal(data.splits["train"].pixels.flatten(1), torch.stack(wanted))
-    assert data.splits["train"].labels.tolist() == [0, 1] * 10
+    assert torch.equal(images_of(data, "train").pixels.flatten(1), torch.stack(wanted))
+    assert images_of(data, "train").labels.tolist() == [0, 1] * 10
     assert data.class_names == ("airplane", "bird") and data.num_classes == 2
 
 
 def test_labels_follow_the_order_in_which_classes_are_named(cifar_unpacked: Path) -> None:
     forward = ready(cifar2(cifar_unpacked, classes=["airplane", "bird"], val_size=4))
     backward = ready(cifar2(cifar_unpacked, classes=["bird", "airplane"], val_size=4))
-    assert torch.equal(forward.splits["test"].pixels, backward.splits["test"].pixels)
-    assert torch.equal(forward.splits["test"].labels, 1 - backward.splits["test"].labels)
+    assert torch.equal(images_of(forward, "test").pixels, images_of(backward, "test").pixels)
+    assert torch.equal(images_of(forward, "test").labels, 1 - images_of(backward, "test").labels)
 
 
 def test_three_classes_of_cifar10_make_a_set_of_their_own(cifar_unpacked: Path) -> None:
-    data = CIFAR10(root=str(cifar_unpacked), source="auto", **(COMMON | RGB | {"classes": ["truck", "cat", "dog"]}))
+    data = CIFAR10(**(files(cifar_unpacked) | COMMON | RGB | {"classes": ["truck", "cat", "dog"]}))
     ready(data)
-    assert data.splits["test"].labels.bincount().tolist() == [2, 2, 2]
+    assert images_of(data, "test").labels.bincount().tolist() == [2, 2, 2]
 
 
 def test_all_classes_of_cifar10_are_there_unless_some_are_named(cifar_unpacked: Path) -> None:
-    data = ready(CIFAR10(root=str(cifar_unpacked), source="auto", **(COMMON | RGB)))
+    data = ready(CIFAR10(**(files(cifar_unpacked) | COMMON | RGB)))
     assert data.class_names == CIFAR10_FACTS.class_names
-    assert data.splits["test"].labels.bincount().tolist() == [2] * 10
+    assert images_of(data, "test").labels.bincount().tolist() == [2] * 10
     assert data.image_shape == (3, 32, 32)
 
 
@@ -149,8 +150,8 @@ def test_a_class_without_images_is_an_error(
 ) -> None:
     data = cifar2(cifar_unpacked)
     official = data.read()
-    only_airplanes = official.train[official.train.labels == 0]
-    monkeypatch.setattr(data, "read", lambda: type(official)(only_airplanes, official.test, "here"))
+    only_airplanes = Images(official.train.pixels[official.train.labels == 0], torch.zeros(10, dtype=torch.int64))
+    monkeypatch.setattr(data, "read", lambda: OfficialSets(only_airplanes, official.test, "here"))
     with pytest.raises(DataError, match=r"^class 'bird' has no training images in here\. Replace the data there\.$"):
         data.setup()
 
@@ -168,19 +169,67 @@ def test_the_synthetic_source_needs_no_files_and_has_the_shape_of_the_real_one(m
     classes = data.num_classes
     assert data.source == "synthetic"
     assert len(data.splits["test"]) == classes * 1000
-    assert data.splits["test"].pixels.shape[1:] == data.image_shape
-    assert data.splits["train"].pixels.dtype == torch.uint8
+    assert images_of(data, "test").pixels.shape[1:] == data.image_shape
+    assert images_of(data, "train").pixels.dtype == torch.uint8
 
 
 def test_synthetic_images_are_the_same_every_time_and_can_be_told_apart() -> None:
     settings = {name: value for name, value in COMMON.items() if name != "classes"}
     sizes = {"num_classes": 3, "channels": 2, "size": 8, "train_per_class": 400, "test_per_class": 5}
     first, second = ready(Synthetic(**sizes, **settings)), ready(Synthetic(**sizes, **settings))
-    assert torch.equal(first.splits["train"].pixels, second.splits["train"].pixels)
+    assert torch.equal(images_of(first, "train").pixels, images_of(second, "train").pixels)
     assert first.read() is second.read()  # made once for all jobs of a sweep
     assert first.class_names == ("class 0", "class 1", "class 2")
     assert len(rows(first, "train") | rows(first, "val") | rows(first, "test")) == 1215
     means = torch.stack(
-        [first.splits["train"].pixels[first.splits["train"].labels == c].float().mean(0) for c in range(3)]
+        [images_of(first, "train").pixels[images_of(first, "train").labels == c].float().mean(0) for c in range(3)]
     )
     assert (means[0] - means[1]).abs().mean() > 12  # the noise alone makes about 5
+
+
+def test_splits_share_the_pixels_that_were_read(fashion_root: Path) -> None:
+    data = ready(fashion(fashion_root))
+    pixels = data.read().train.pixels
+    assert data.splits["train"].images.pixels is data.splits["val"].images.pixels is pixels
+    assert next(iter(data.train_dataloader()))[0].data_ptr() != pixels.data_ptr()
+
+
+def test_the_jobs_of_a_sweep_share_what_is_read_and_resized(fashion_root: Path) -> None:
+    for resize in (None, 14):
+        first = ready(fashion(fashion_root, seed=1, batch_size=8, resize=resize))
+        second = ready(fashion(fashion_root, seed=2, batch_size=16, val_size=20, resize=resize))
+        for split in ("train", "test"):
+            assert first.splits[split].images is second.splits[split].images
+
+
+def test_training_images_alone_are_augmented(fashion_root: Path) -> None:
+    plain, shifted = ready(fashion(fashion_root)), ready(fashion(fashion_root, augment={"shift": 2, "flip": True}))
+    for loader in ("val_dataloader", "test_dataloader"):
+        for (ours, _), (theirs, _) in zip(getattr(shifted, loader)(), getattr(plain, loader)(), strict=True):
+            assert torch.equal(ours, theirs)
+    pairs = list(zip(shifted.train_dataloader(), plain.train_dataloader(), strict=True))
+    for (ours, labels), (theirs, expected) in pairs:
+        assert torch.equal(labels, expected)
+        assert ours.shape == theirs.shape
+    assert sum(not torch.equal(ours, theirs) for (ours, _), (theirs, _) in pairs) == len(pairs)
+
+
+def test_a_smaller_last_batch_is_dropped_in_training_alone(fashion_root: Path) -> None:
+    data = ready(fashion(fashion_root, batch_size=8, drop_last=True))
+    assert [len(labels) for _, labels in data.train_dataloader()] == [8] * 6
+    assert sum(len(labels) for _, labels in data.val_dataloader()) == 10
+
+
+def test_what_was_found_and_what_is_decoded_is_known(fashion_root: Path, tmp_path: Path) -> None:
+    data = fashion(fashion_root, cache=str(tmp_path / "cache"))
+    copy = data.found()
+    assert copy is not None and copy.place == str(fashion_root / "FashionMNIST" / "raw")
+    assert data.cached() is None
+    data.read()
+    folder, num_bytes = data.cached() or (None, 0)
+    assert folder == tmp_path / "cache"
+    assert 80 * 784 < num_bytes < 80 * 800 + 4000
+    assert fashion(tmp_path / "nothing here").found() is None
+    assert fashion(tmp_path / "nothing here", cache=str(tmp_path / "cache")).cached() is None
+    web = fashion(fashion_root, sources=["http://one"])
+    assert web.found() is not None  # it was downloaded before

@@ -11,8 +11,11 @@ from typing import Any
 
 import pytest
 import torch
+from hydra.utils import instantiate
+from lightning import Callback, Trainer, seed_everything
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from src.task import ClassificationTask
 from src.train import train
 from tests.conftest import Compose
 
@@ -72,6 +75,56 @@ def test_the_same_seed_gives_the_same_weights_to_the_last_bit_and_another_seed_o
     assert_same_weights(tmp_path / "first/checkpoints/last.ckpt", tmp_path / "second/checkpoints/last.ckpt")
     with pytest.raises(AssertionError):
         assert_same_weights(tmp_path / "first/checkpoints/last.ckpt", tmp_path / "third/checkpoints/last.ckpt")
+
+
+class SaveEveryStep(Callback):
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def on_train_batch_end(self, trainer: Trainer, *arguments: Any) -> None:
+        trainer.save_checkpoint(self.folder / f"{trainer.global_step}.ckpt")
+
+
+def test_a_fit_that_is_resumed_in_the_middle_of_an_epoch_ends_with_the_same_weights(
+    config: Compose, tmp_path: Path
+) -> None:
+    cfg = config(*SMALL, "model=mlp", "optimizer=adam", "data.augment={shift: 2, flip: true}", "data.batch_size=32")
+
+    def fit(folder: str, ckpt_path: Path | None = None) -> None:
+        seed_everything(0, verbose=False)
+        data = instantiate(cfg.data, _convert_="all")
+        network = instantiate(cfg.model, image_shape=data.image_shape, num_classes=10, _convert_="all")
+        task = ClassificationTask(
+            network, num_classes=10, optimizer=instantiate(cfg.optimizer), scheduler=instantiate(cfg.scheduler)
+        )
+        settings = {
+            "enable_checkpointing": False,
+            "logger": False,
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+        }
+        trainer = Trainer(max_epochs=3, accelerator="cpu", callbacks=[SaveEveryStep(tmp_path / folder)], **settings)  # type: ignore[arg-type]
+        trainer.fit(task, data, ckpt_path=ckpt_path, weights_only=True)
+
+    fit("whole")
+    assert len(list((tmp_path / "whole").iterdir())) == 3 * 8  # steps: 249 images in batches of 32
+    for step in (3, 8, 9, 15, 16, 20):
+        fit(f"from {step}", tmp_path / "whole" / f"{step}.ckpt")
+        assert_same_weights(tmp_path / "whole" / "24.ckpt", tmp_path / f"from {step}" / "24.ckpt")
+
+
+def test_the_result_names_the_source_of_the_images(
+    config: Compose, tmp_path: Path, fashion_root: Path, cifar_images: Path
+) -> None:
+    def source(*overrides: str) -> str:
+        cfg = config(*overrides, f"data.cache={tmp_path / 'cache'}", "data.val_size=10", "trainer.max_epochs=1")
+        return train(cfg, tmp_path / str(len(list(tmp_path.iterdir())))).data_source
+
+    fashion = [f"data.root={fashion_root}", "data.sources=[${data.root}]"]
+    assert source("data=fashion_mnist", *fashion) == str(fashion_root / "FashionMNIST" / "raw")
+    images = f"data.root={cifar_images}"
+    assert source("data=cifar2", images).startswith(f"{cifar_images}/cifar10 (image folder, fingerprint ")
+    assert source("data=cifar2", images, "data.augment={shift: 4, flip: true}").startswith(str(cifar_images))
 
 
 def test_softmax_scratch_trains_as_softmax_does(config: Compose, tmp_path: Path) -> None:

@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 import torch
 from lightning import LightningDataModule
-from torchvision.transforms.v2 import functional as F
 
-from src.data import catalog, cifar10, fashion_mnist, synthetic
-from src.data.images import Images, Splits
+from src.data import cache, catalog, cifar10, fashion_mnist, sources, synthetic
+from src.data.augment import augmented
+from src.data.images import Images, OfficialSets, Split, resident, resized
 from src.data.loader import EVAL_BATCH_SIZE, Batches, Shuffle
 from src.errors import DataError
 
@@ -32,7 +32,9 @@ class ImageDataModule(LightningDataModule, ABC):
         normalize: subtract `mean` and divide by `std`; else pixels are in 0..1.
         mean: of each channel, in 0..1.
         std: of each channel, in 0..1.
-        seed: order of the training images.
+        augment: `shift` in pixels and `flip`, see `Augmented`: of training images alone.
+        drop_last: leave out the last batch of a training epoch if it is smaller.
+        seed: order and augmentation of the training images.
 
     Attributes:
         class_names: in the order of the labels.
@@ -40,6 +42,7 @@ class ImageDataModule(LightningDataModule, ABC):
     """
 
     source: str
+    train_batches: Batches
 
     def __init__(
         self,
@@ -55,6 +58,8 @@ class ImageDataModule(LightningDataModule, ABC):
         normalize: bool,
         mean: Sequence[float],
         std: Sequence[float],
+        augment: dict[str, Any],
+        drop_last: bool,
         seed: int,
     ) -> None:
         super().__init__()
@@ -67,11 +72,14 @@ class ImageDataModule(LightningDataModule, ABC):
         self.train_size = train_size
         self.resize = resize
         self.normalize = (mean, std) if normalize else None
+        self.augment = augment
+        self.drop_last = drop_last
         self.seed = seed
-        self.splits: dict[str, Images] = {}
+        self.splits: dict[str, Split] = {}
+        self.resume_at: dict[str, int] = {}
 
     @abstractmethod
-    def read(self) -> Splits:
+    def read(self) -> OfficialSets:
         """The official training and test sets with labels 0, 1, ... in the order of `class_names`."""
 
     @property
@@ -86,29 +94,23 @@ class ImageDataModule(LightningDataModule, ABC):
 
     def prepare_data(self) -> None:
         """Downloads what is missing; in a distributed run Lightning calls this in one process, before `setup`."""
-        self.read_or_explain()
-
-    def read_or_explain(self) -> Splits:
-        try:
-            return self.read()
-        except OSError as error:
-            raise DataError(f"could not read {error.filename}: {error.strerror}. Try another data.root.") from error
+        self.read()
 
     def setup(self, stage: str | None = None) -> None:
-        """Reads, splits and resizes the images once, whichever stage asks first.
+        """Reads, resizes and divides the images once, whichever stage asks first.
 
         Raises:
             DataError: the images cannot be had, or there are fewer than `val_size` or `train_size` ask for.
         """
         if self.splits:
             return
-        official = self.read_or_explain()
+        official = self.read()
         self.source = official.source
         self.check_every_class_has_images(official)
-        train, val = self.divide(official)
-        self.splits = {"train": self.resized(train), "val": self.resized(val), "test": self.resized(official.test)}
+        size = self.resize or self.data_set.size
+        self.splits = self.divided(resized(official.train, size), resized(official.test, size))
 
-    def check_every_class_has_images(self, official: Splits) -> None:
+    def check_every_class_has_images(self, official: OfficialSets) -> None:
         for split, images in (("training", official.train), ("test", official.test)):
             for name, count in zip(self.class_names, images.labels.bincount(minlength=self.num_classes), strict=True):
                 if count == 0:
@@ -116,91 +118,123 @@ class ImageDataModule(LightningDataModule, ABC):
                         f"class '{name}' has no {split} images in {official.source}. Replace the data there."
                     )
 
-    def divide(self, official: Splits) -> tuple[Images, Images]:
-        """Training and validation images; those held out of the official training set are drawn by `split_seed`."""
+    def divided(self, official_train: Images, official_test: Images) -> dict[str, Split]:
+        """The splits of a run; what is held out of the official training set is drawn by `split_seed`."""
         val_size = self.val_size if self.validation == "train" else 0
-        available = len(official.train)
+        available = len(official_train)
         if val_size + (self.train_size or 1) > available:
             raise DataError(
                 f"data.val_size={val_size} and data.train_size={self.train_size} ask for more than the {available} "
                 f"training images in {self.source}. Try smaller ones."
             )
-        if not val_size and self.train_size is None:
-            return official.train, official.test
-        order = torch.randperm(available, generator=torch.Generator().manual_seed(self.split_seed))
-        train = official.train[order[val_size:][: self.train_size]]
-        return train, official.train[order[:val_size]] if val_size else official.test
-
-    def resized(self, images: Images) -> Images:
-        if self.resize in (None, images.pixels.shape[-1]):
-            return images
-        size = [self.resize, self.resize]
-        return Images(F.resize(images.pixels, size, antialias=True), images.labels)
+        order = torch.arange(available)
+        if val_size or self.train_size is not None:
+            order = torch.randperm(available, generator=torch.Generator().manual_seed(self.split_seed))
+        test = Split(official_test, torch.arange(len(official_test)))
+        return {
+            "train": Split(official_train, order[val_size:][: self.train_size]),
+            "val": Split(official_train, order[:val_size]) if val_size else test,
+            "test": test,
+        }
 
     def train_dataloader(self) -> Batches:
-        return self.batches("train", self.batch_size, Shuffle(len(self.splits["train"]), seed=self.seed))
+        split = self.on_device("train")
+        self.train_batches = self.batches(
+            split,
+            batch_size=self.batch_size,
+            shuffle=Shuffle(len(split), seed=self.seed),
+            augmented=augmented(split, **self.augment),
+            drop_last=self.drop_last,
+        )
+        if self.resume_at:
+            self.train_batches.load_state_dict(self.resume_at)
+        return self.train_batches
+
+    # Lightning asks loaders for their state too, but gives it back only to those that are made after the checkpoint is
+    # read: not to ours, whose length the scheduler needs before.
+    def state_dict(self) -> dict[str, int]:
+        """Where training stands within its epoch, for a checkpoint."""
+        return self.train_batches.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Lets the next training loader go on from there."""
+        self.resume_at = state_dict
 
     def val_dataloader(self) -> Batches:
-        return self.batches("val", EVAL_BATCH_SIZE, None)
+        return self.batches(self.on_device("val"), batch_size=EVAL_BATCH_SIZE, shuffle=None)
 
     def test_dataloader(self) -> Batches:
-        return self.batches("test", EVAL_BATCH_SIZE, None)
+        return self.batches(self.on_device("test"), batch_size=EVAL_BATCH_SIZE, shuffle=None)
 
-    def batches(self, split: str, batch_size: int | Literal["full"], shuffle: Shuffle | None) -> Batches:
-        """Batches of a split on the trainer's device (the CPU without a trainer), where its bytes stay."""
-        images, rank, world_size = self.splits[split], 0, 1
+    def on_device(self, split: str) -> Split:
+        """A split on the trainer's device (the CPU without a trainer), where its bytes stay."""
+        device = torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
+        images, rows = self.splits[split].images, self.splits[split].rows
+        return Split(resident(images, device), rows.to(device))
+
+    def batches(self, split: Split, **settings: Any) -> Batches:
+        """Batches of a split, or this process's share of them."""
+        share: dict[str, Any] = {}
         if self.trainer is not None:
-            device = self.trainer.strategy.root_device
-            images = Images(images.pixels.to(device), images.labels.to(device))
-            rank, world_size = self.trainer.global_rank, self.trainer.world_size
-        return Batches(
-            images,
-            batch_size=batch_size,
-            normalize=self.normalize,
-            shuffle=shuffle,
-            rank=rank,
-            world_size=world_size,
-        )
+            share = {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size}
+        return Batches(split, normalize=self.normalize, **settings, **share)
 
 
-class FashionMNIST(ImageDataModule):
-    """Fashion-MNIST (Xiao, Rasul and Vollgraf, 2017): ten kinds of clothing in grey, 28x28.
+class FromFiles(ImageDataModule):
+    """A data set from files: those of `data.sources`, decoded once into `data.cache`.
 
     Args:
-        root: folder where torchvision keeps, or would keep, its data sets.
+        root: folder where torchvision keeps, or would keep, its data sets; downloads go there.
         source: `auto` for the real images, `synthetic` for generated ones of the same shape.
+        sources: folders, files and addresses of the real images, tried in turn.
+        cache: folder for the decoded images; None to decode them in every run.
         settings: those of `ImageDataModule`.
     """
 
-    def __init__(self, *, root: str, source: Literal["auto", "synthetic"], **settings: Any) -> None:
-        super().__init__(catalog.FASHION_MNIST, **settings)
+    kind: sources.Kind
+
+    def __init__(
+        self,
+        *,
+        root: str,
+        source: Literal["auto", "synthetic"],
+        sources: Sequence[str],
+        cache: str | None,
+        **settings: Any,
+    ) -> None:
+        super().__init__(self.kind.DATA_SET, **settings)
         self.root = Path(str(root)).expanduser()
         self.generate = source == "synthetic"
+        self.sources = tuple(str(place) for place in sources)
+        self.cache = None if cache is None else Path(str(cache)).expanduser()
 
-    def read(self) -> Splits:
+    def read(self) -> OfficialSets:
         if self.generate:
             return synthetic.generate(self.data_set, self.class_names)
-        return fashion_mnist.read(self.root, self.class_names)
+        return sources.read(self.kind, self.class_names, sources=self.sources, root=self.root, cache_folder=self.cache)
+
+    def found(self) -> sources.Copy | None:
+        """The copy on disk that would be read; None if it has to be downloaded."""
+        return sources.find(self.kind, self.class_names, sources=self.sources, root=self.root)
+
+    def cached(self) -> tuple[Path, int] | None:
+        """The folder and size in bytes of what is decoded of that copy, if anything is."""
+        copy, name = self.found(), sources.cache_name(self.kind, self.class_names)
+        if copy is None or self.cache is None or cache.load(self.cache, name, copy.stamp()) is None:
+            return None
+        return self.cache, sum(path.stat().st_size for path in cache.split_files(self.cache, name).values())
 
 
-class CIFAR10(ImageDataModule):
-    """CIFAR-10 (Krizhevsky, 2009), or any selection of its ten classes, in colour, 32x32.
+class FashionMNIST(FromFiles):
+    """Fashion-MNIST (Xiao, Rasul and Vollgraf, 2017): ten kinds of clothing in grey, 28x28."""
 
-    Args:
-        root: folder where torchvision keeps, or would keep, its data sets.
-        source: `auto` for the real images, `synthetic` for generated ones of the same shape.
-        settings: those of `ImageDataModule`.
-    """
+    kind = fashion_mnist
 
-    def __init__(self, *, root: str, source: Literal["auto", "synthetic"], **settings: Any) -> None:
-        super().__init__(catalog.CIFAR10, **settings)
-        self.root = Path(str(root)).expanduser()
-        self.generate = source == "synthetic"
 
-    def read(self) -> Splits:
-        if self.generate:
-            return synthetic.generate(self.data_set, self.class_names)
-        return cifar10.read(self.root, self.class_names)
+class CIFAR10(FromFiles):
+    """CIFAR-10 (Krizhevsky, 2009), or any selection of its ten classes, in colour, 32x32."""
+
+    kind = cifar10
 
 
 class CIFAR2(CIFAR10):
@@ -238,5 +272,5 @@ class Synthetic(ImageDataModule):
         )
         super().__init__(data_set, classes=None, **settings)
 
-    def read(self) -> Splits:
+    def read(self) -> OfficialSets:
         return synthetic.generate(self.data_set, self.class_names)

@@ -7,13 +7,14 @@ import numpy
 import torch
 from torch import Tensor
 
-from src.data.images import Images
+from src.data.augment import Augmented
+from src.data.images import Split
 
 EVAL_BATCH_SIZE = 1024  # images scored at once where nothing is learned; a result does not depend on it
 
 
 class Shuffle:
-    """The order of the images in each epoch: a permutation that depends on the seed and the epoch alone."""
+    """What is drawn anew in each epoch: a function of the seed and the epoch alone, so that nothing need be stored."""
 
     def __init__(self, count: int, *, seed: int) -> None:
         self.count = count
@@ -24,12 +25,15 @@ class Shuffle:
         """Called by Lightning before each epoch, counted from 0."""
         self.epoch = epoch
 
+    def generator(self, stream: int) -> numpy.random.Generator:
+        """A generator for one purpose in this epoch."""
+        # Counter-based (Salmon et al., 2011): the seed is its key, and each purpose and epoch, from 1, has a far part
+        # of its counter to itself. No state is carried from epoch to epoch.
+        return numpy.random.Generator(numpy.random.Philox(key=self.seed, counter=[0, 0, stream, self.epoch + 1]))
+
     def order(self) -> Tensor:
         """Every index once, (count,)."""
-        # A counter-based generator (Salmon et al., 2011): the seed is its key, and each epoch, from 1, has a far
-        # part of its counter to itself. No state is carried from epoch to epoch.
-        generator = numpy.random.Generator(numpy.random.Philox(key=self.seed, counter=[0, 0, 0, self.epoch + 1]))
-        return torch.from_numpy(generator.permutation(self.count))
+        return torch.from_numpy(self.generator(0).permutation(self.count))
 
 
 class Batches:
@@ -42,56 +46,93 @@ class Batches:
     it divides the batch size) sits out the epoch. In evaluation every image is seen exactly once.
 
     Args:
-        images: the split, on the device where batches are wanted.
+        split: the images, on the device where batches are wanted.
         batch_size: images a step over all processes, or `full`.
         normalize: mean and std of each channel, or None to leave the pixels in 0..1.
-        shuffle: the order of each epoch, or None for the order on disk.
+        shuffle: the order of each epoch, or None for the order of the split.
+        augmented: the same split, each epoch shifted and mirrored anew; needs `shuffle`.
+        drop_last: leave out the last batch of an epoch if it is smaller.
         rank: of this process.
         world_size: number of processes.
     """
 
     def __init__(
         self,
-        images: Images,
+        split: Split,
         *,
         batch_size: int | Literal["full"],
         normalize: tuple[Sequence[float], Sequence[float]] | None,
         shuffle: Shuffle | None,
+        augmented: Augmented | None = None,
+        drop_last: bool = False,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        self.images = images
-        self.batch_size = len(images) if batch_size == "full" else batch_size
+        self.split = split
+        self.batch_size = len(split) if batch_size == "full" else batch_size
         self.sampler, self.batch_sampler = shuffle, None  # the names by which Lightning finds set_epoch
+        self.augmented = augmented
+        self.drop_last = drop_last
         self.rank = rank
         self.world_size = world_size
+        self.position = {"epoch": 0, "batches": 0}  # what was handed out last
+        self.resume_at = self.position
         self.mean_and_std: list[Tensor] | None = None
         if normalize is not None:
             self.mean_and_std = [
-                torch.tensor(channel_values, device=images.pixels.device).view(-1, 1, 1) for channel_values in normalize
+                torch.tensor(channel_values, device=split.rows.device).view(-1, 1, 1) for channel_values in normalize
             ]
 
     def __len__(self) -> int:
         if self.sampler is None:
-            return -(-len(range(self.rank, len(self.images), self.world_size)) // self.batch_size)
-        whole, rest = divmod(len(self.images), self.batch_size)
-        return whole + (rest >= self.world_size)
+            return -(-len(range(self.rank, len(self.split), self.world_size)) // self.batch_size)
+        whole, rest = divmod(len(self.split), self.batch_size)
+        return whole + (rest >= self.world_size and not self.drop_last)
+
+    def state_dict(self) -> dict[str, int]:
+        """Where an iteration stands: its epoch and the number of batches it has handed out."""
+        return dict(self.position)
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Lets the next iteration go on after that batch, if it is of that epoch; others start from the first."""
+        self.resume_at = state
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for rows in self.rows():
-            yield self.scaled(self.images.pixels[rows]), self.images.labels[rows]
+        epoch = self.sampler.epoch if self.sampler is not None else 0
+        done = self.resume_at["batches"] if self.resume_at["epoch"] == epoch else 0
+        self.resume_at = {"epoch": 0, "batches": 0}
+        index = self.index()
+        for number, positions in enumerate(self.positions()):
+            if number < done:
+                continue
+            self.position = {"epoch": epoch, "batches": number + 1}
+            yield (
+                self.scaled(self.pixels(index.index_select(0, positions))),
+                self.split.images.labels.index_select(0, self.split.rows.index_select(0, positions)),
+            )
 
-    def rows(self) -> Iterator[Tensor]:
-        """The rows that make each batch of this epoch, for this process."""
-        device = self.images.labels.device
+    def positions(self) -> Iterator[Tensor]:
+        """Which images of the split make each batch of this epoch, for this process."""
+        device = self.split.rows.device
         if self.sampler is None:
-            mine = torch.arange(self.rank, len(self.images), self.world_size, device=device)
+            mine = torch.arange(self.rank, len(self.split), self.world_size, device=device)
             yield from torch.split(mine, self.batch_size)
             return
-        for rows in torch.split(self.sampler.order().to(device), self.batch_size):
-            share = len(rows) // self.world_size
-            if share:
-                yield rows[self.rank * share : (self.rank + 1) * share]
+        for batch in torch.split(self.sampler.order().to(device), self.batch_size):
+            share = len(batch) // self.world_size
+            if share and not (self.drop_last and len(batch) < self.batch_size):
+                yield batch[self.rank * share : (self.rank + 1) * share]
+
+    def index(self) -> Tensor:
+        """Where the pixels of each image of the split are found in this epoch, (count,)."""
+        if self.augmented is None or self.sampler is None:
+            return self.split.rows
+        return self.augmented.draw(self.sampler.generator(1))
+
+    def pixels(self, index: Tensor) -> Tensor:
+        if self.augmented is None:
+            return self.split.images.pixels.index_select(0, index)
+        return self.augmented.pixels(index)
 
     def scaled(self, pixels: Tensor) -> Tensor:
         """Bytes to the floats that the network sees."""

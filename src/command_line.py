@@ -33,8 +33,7 @@ def run_command(main: Callable[[], Any]) -> int:
     Args:
         main: a function decorated by `hydra.main`, which reads `sys.argv` itself.
     """
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signum, stop)
+    stop_on_signals()
     OmegaConf.register_new_resolver("job_folder", job_folder, replace=True)
     arguments = get_args_parser().parse_intermixed_args()
     in_order(arguments)
@@ -95,6 +94,11 @@ def in_order(arguments: Namespace) -> None:
         absolute = str(Path(arguments.config_path).resolve())
         flags[found] = flags[found].removesuffix(arguments.config_path) + absolute
     sys.argv[1:] = [*flags, *arguments.overrides]
+
+
+def stop_on_signals() -> None:
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, stop)
 
 
 def stop(signum: int, frame: FrameType | None) -> NoReturn:

@@ -1,0 +1,144 @@
+"""Shows what is here of each data set: where from, verified or not, decoded or not; and fetches it.
+
+  data=NAME     only this one, or several: data=fashion_mnist,cifar2 (or cifar10, synthetic)
+  fetch=true    download what is missing, verify and decode it
+  stats=true    mean and standard deviation of the training images, beside data.mean and data.std
+  figure=true   a picture of some training images of each class, in outputs/data/
+  data.KEY=...  any setting of the data set, such as data.root or data.classes
+
+python -m src.data data=cifar2 fetch=true stats=true figure=true
+"""
+
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omegaconf import DictConfig
+
+from src.command_line import build, stop_on_signals
+from src.errors import DataError, LabError
+from src.jobs import checked_jobs
+from src.run import typeable
+
+if TYPE_CHECKING:
+    from src.data.datamodules import FromFiles, ImageDataModule
+
+SHOWN = ("fashion_mnist", "cifar2", "cifar10")
+IN_FIGURE = 10  # images of each class
+CLOSE = (
+    0.005  # to what a mean or deviation of the config must come: JPEG images are a little flatter than the originals
+)
+
+
+def main(words: Sequence[str]) -> int:
+    """Does what the words ask for; returns the exit code."""
+    stop_on_signals()
+    if {"-h", "--help"} & set(words):
+        print(__doc__)
+        return 0
+    logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stdout)
+    typed = [word.removeprefix("data=").split(",") for word in words if word.startswith("data=")]
+    others = [word for word in words if not word.startswith("data=")]
+    configs = {}
+    for name in typed[-1] if typed else SHOWN:
+        try:
+            (configs[name],) = checked_jobs([f"data={name}", *others], multirun=False, config_name="data").configs
+        except LabError as error:
+            return failed(error)
+    exit_codes = []
+    for name, cfg in configs.items():
+        try:
+            attend_to(name, cfg)
+        except LabError as error:
+            exit_codes.append(failed(error))
+    return max(exit_codes, default=0)
+
+
+def failed(error: LabError) -> int:
+    print(f"error: {error}", file=sys.stderr)
+    return error.exit_code
+
+
+def attend_to(name: str, cfg: DictConfig) -> None:
+    """Shows one data set, after fetching it if that is asked for."""
+    from src.data.datamodules import FromFiles, ImageDataModule
+
+    data: ImageDataModule = build(cfg.data)
+    print(f"{name}: {', '.join(data.class_names)}", flush=True)
+    if cfg.fetch or cfg.stats or cfg.figure:
+        data.read()
+    if isinstance(data, FromFiles) and not data.generate:
+        show_files(name, data)
+    else:
+        print("  source    generated, needs no files")
+    if cfg.stats:
+        show_statistics(cfg, data)
+    if cfg.figure:
+        draw(name, data, seed=cfg.seed)
+
+
+def show_files(name: str, data: "FromFiles") -> None:
+    copy = data.found()
+    if copy is None:
+        print(f"  source    none on this machine; to download it: python -m src.data data={name} fetch=true")
+        return
+    kept = data.cached()
+    sets = data.read() if kept and not copy.verified_by else copy.read()
+    count = len(sets.train) + len(sets.test)
+    print(f"  source    {sets.source}")
+    print(
+        f"  verified  yes: {count:,} images, the official bytes by {copy.verified_by}"
+        if copy.verified_by
+        else f"  verified  no: an image folder need not hold the official bytes; {count:,} images, none is missing"
+    )
+    print(f"  decoded   {f'in {kept[0]}, {kept[1] / 1e6:.1f} MB' if kept else 'not yet: at first use'}")
+
+
+def show_statistics(cfg: DictConfig, data: "ImageDataModule") -> None:
+    """Normalization uses the statistics of all classes of a data set, whichever are selected."""
+    from src.data.statistics import channel_statistics
+
+    official = data.read()
+    mean, std = channel_statistics(official.train.pixels)
+    print(f"  statistics of {len(official.train):,} training images, by channel")
+    print_row(", ".join(data.class_names) if len(data.class_names) < 4 else "these classes", mean, std)
+    of = "these images"
+    if data.class_names != data.data_set.class_names:
+        of = f"all {len(data.data_set.class_names)} classes"
+        try:
+            mean, std = channel_statistics(build(cfg.data, classes=None).read().train.pixels)
+        except DataError as error:
+            raise DataError(f"data.mean and data.std are those of {of}, but {error}") from error
+        print_row(of, mean, std)
+    print_row("data.mean, data.std", cfg.data.mean, cfg.data.std)
+    pairs = zip([*mean, *std], [*cfg.data.mean, *cfg.data.std], strict=True)
+    difference = max(abs(found - expected) for found, expected in pairs)
+    verdict = "match" if difference <= CLOSE else "do not match"
+    print(f"    data.mean and data.std {verdict} those of {of}: the largest difference is {difference:.4f}")
+
+
+def print_row(title: str, mean: Sequence[float], std: Sequence[float]) -> None:
+    numbers = (" ".join(f"{value:.4f}" for value in values) for values in (mean, std))
+    print(f"    {title:<20}  mean {next(numbers)}  std {next(numbers)}")
+
+
+def draw(name: str, data: "ImageDataModule", *, seed: int) -> None:
+    import torch
+
+    from src.figures import class_grid
+
+    train = data.read().train
+    generator = torch.Generator().manual_seed(seed)
+    rows_of_classes = [(train.labels == label).nonzero().flatten() for label in range(data.num_classes)]
+    count = min(IN_FIGURE, *(len(rows) for rows in rows_of_classes))
+    examples = [train.pixels[rows[torch.randperm(len(rows), generator=generator)[:count]]] for rows in rows_of_classes]
+    path = Path("outputs", "data", f"{name}.png")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    class_grid(examples, data.class_names, title=f"{name}: training images by label").savefig(path, dpi=120)
+    print(f"  figure    {typeable(path)}")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

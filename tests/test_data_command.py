@@ -1,0 +1,169 @@
+"""`python -m src.data`, by its main function and as a process."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from src.data import cifar10, fashion_mnist
+from src.data.__main__ import main
+
+ROOT = Path(__file__).resolve().parents[1]
+Captured = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setattr("signal.signal", lambda *handler: None)
+
+
+def look(root: Path, *words: str) -> int:
+    return main([f"data.root={root}", f"data.sources=[{root}]", *words])
+
+
+def test_every_data_set_is_shown_with_its_place_and_whether_it_is_verified(
+    fashion_root: Path, capsys: Captured
+) -> None:
+    assert look(fashion_root) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"fashion_mnist: {', '.join(fashion_mnist.DATA_SET.class_names)}",
+        f"  source    {fashion_root}/FashionMNIST/raw",
+        "  verified  yes: 80 images, the official bytes by sha256",
+        "  decoded   not yet: at first use",
+        "cifar2: airplane, bird",
+        "  source    none on this machine; to download it: python -m src.data data=cifar2 fetch=true",
+        f"cifar10: {', '.join(cifar10.DATA_SET.class_names)}",
+        "  source    none on this machine; to download it: python -m src.data data=cifar10 fetch=true",
+    ]
+    assert not list(Path().iterdir())  # looking leaves nothing behind
+
+
+def test_an_image_folder_is_shown_as_what_it_is(cifar_images: Path, capsys: Captured) -> None:
+    assert look(cifar_images, "data=cifar2") == 0
+    out = capsys.readouterr().out
+    assert f"  source    {cifar_images}/cifar10 (image folder, fingerprint " in out
+    assert "  verified  no: an image folder need not hold the official bytes; 24 images, none is missing\n" in out
+
+
+def test_fetching_decodes_into_the_cache(fashion_root: Path, capsys: Captured) -> None:
+    assert look(fashion_root, "data=fashion_mnist", "fetch=true") == 0
+    assert "  decoded   in data/cache, 0.1 MB\n" in capsys.readouterr().out
+    assert sorted(path.name for path in Path("data/cache").glob("*.npz")) == [
+        "fashion-mnist_test.npz",
+        "fashion-mnist_train.npz",
+    ]
+
+
+def test_what_is_damaged_is_an_error_and_the_others_are_shown_all_the_same(
+    fashion_root: Path, capsys: Captured
+) -> None:
+    path = fashion_root / "FashionMNIST" / "raw" / "train-labels-idx1-ubyte"
+    path.write_bytes(b"")
+    assert look(fashion_root, "data=fashion_mnist,cifar2") == 3
+    out, err = capsys.readouterr()
+    assert err.startswith(f"error: {path} is damaged: its sha256 is ")
+    assert out.splitlines()[-2] == "cifar2: airplane, bird"
+
+
+def test_what_cannot_be_fetched_is_an_error_that_tells_the_ways_out(tmp_path: Path, capsys: Captured) -> None:
+    assert main([f"data.root={tmp_path}", "data=cifar2", "fetch=true"]) == 3
+    err = capsys.readouterr().err
+    assert err.startswith(
+        f"error: CIFAR-10 was not found: {tmp_path} has no cifar-10-batches-py/, cifar-10-python.tar.gz"
+    )
+    tried = ("skypilot", "brainchip", "zenodo", "cs.toronto.edu")
+    for part in (*tried, "no test may use the network", "data.sources", "data.source=synthetic"):
+        assert part in err
+    assert err.count("\n") == 1
+
+
+def test_the_statistics_of_all_classes_are_compared_with_the_config(cifar_images: Path, capsys: Captured) -> None:
+    # The pixels of the tiny set are evenly distributed: mean 0.5, deviation 0.29.
+    settings = ["data.mean=[0.5,0.5,0.5]", "data.std=[0.29,0.29,0.29]"]
+    assert look(cifar_images, "data=cifar2", "stats=true", *settings) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "  statistics of 20 training images, by channel" in lines
+    assert [line[4:22].strip() for line in lines if " std 0." in line] == [
+        "airplane, bird",
+        "all 10 classes",
+        "data.mean, data.st",
+    ]
+    assert lines[-1].startswith(
+        "    data.mean and data.std match those of all 10 classes: the largest difference is 0.00"
+    )
+    assert look(cifar_images, "data=cifar10", "stats=true") == 0
+    assert "    data.mean and data.std do not match those of these images: the largest" in capsys.readouterr().out
+
+
+def test_without_the_other_classes_the_statistics_cannot_be_compared(cifar_images: Path, capsys: Captured) -> None:
+    for path in (cifar_images / "cifar10" / "train" / "frog").iterdir():
+        path.unlink()
+    assert look(cifar_images, "data=cifar2", "stats=true") == 3
+    out, err = capsys.readouterr()
+    assert "    airplane, bird " in out
+    assert err.startswith("error: data.mean and data.std are those of all 10 classes, but ") and "/frog has 0 " in err
+
+
+def test_a_figure_shows_ten_images_of_each_class(cifar_images: Path, capsys: Captured, monkeypatch: Any) -> None:
+    drawn = []
+
+    class Drawn:
+        def savefig(self, path: Path, dpi: int) -> None:
+            path.write_bytes(b"a picture")
+
+    def class_grid(examples: Any, class_names: Any, *, title: str) -> Drawn:
+        drawn.append((examples, class_names, title))
+        return Drawn()
+
+    monkeypatch.setattr("src.figures.class_grid", class_grid)
+    for seed in (0, 0, 1):
+        assert look(cifar_images, "data=cifar2", "figure=true", f"seed={seed}") == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "  figure    outputs/data/cifar2.png"
+    assert Path("outputs/data/cifar2.png").read_bytes() == b"a picture"
+    (examples, class_names, title), (same, _, _), (others, _, _) = drawn
+    assert (class_names, title) == (("airplane", "bird"), "cifar2: training images by label")
+    assert [images.shape for images in examples] == [(10, 3, 32, 32)] * 2
+    everything = {image.numpy().tobytes() for images in examples for image in images}
+    assert len(everything) == 20
+    assert all(left.equal(right) for left, right in zip(examples, same, strict=True))
+    assert not examples[0].equal(others[0])
+
+
+def test_generated_images_need_no_files(capsys: Captured) -> None:
+    assert main(["data=synthetic", "stats=true"]) == 0
+    assert "  source    generated, needs no files\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("word", "answer"),
+    [
+        ("stat=true", "unknown key 'stat'. Did you mean stats?"),
+        ("stats=ture", "stats must be true or false, got 'ture'. Try stats=true."),
+        ("data=cifar3", "unknown data 'cifar3'. Did you mean data=cifar2?"),
+        ("-m", "cannot read the override '-m'. Write key=value."),
+    ],
+)
+def test_a_mistyped_word_is_met_with_a_hint(word: str, answer: str, capsys: Captured) -> None:
+    assert main([word]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"error: {answer}")
+
+
+def test_help_is_one_screen(capsys: Captured) -> None:
+    assert main(["--help"]) == 0
+    out = capsys.readouterr().out
+    assert "python -m src.data data=cifar2 fetch=true" in out and out.count("\n") < 20
+
+
+def test_the_command_runs_as_a_process(tmp_path: Path) -> None:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    line = [sys.executable, "-m", "src.data", "data=synthetic"]
+    done = subprocess.run(line, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("synthetic: class 0, class 1")

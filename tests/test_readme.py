@@ -1,4 +1,4 @@
-"""What the README says: its commands are checked here as the command line checks them, and run by .ci/run."""
+"""What the README and docs/ say: their commands can be typed; .ci/run also runs those of the README."""
 
 import re
 import shlex
@@ -6,13 +6,16 @@ from pathlib import Path
 
 import pytest
 
+import src.data.__main__ as data_command
 from src.errors import BadInput
 from src.jobs import CONF, checked_jobs
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 HELP = (Path(CONF) / "hydra" / "help" / "lab.yaml").read_text()
-COMMANDS = re.findall(r"^ *python -m src\.train(.*)$", README + HELP, flags=re.MULTILINE)
+PAGES = "".join(path.read_text() for path in sorted((ROOT / "docs").glob("*.md")))
+COMMANDS = re.findall(r"^ *python -m src\.train(.*)$", README + HELP + PAGES, flags=re.MULTILINE)
+DATA_COMMANDS = re.findall(r"^ *python -m src\.data(.*)$", README + str(data_command.__doc__), flags=re.MULTILINE)
 
 
 @pytest.mark.parametrize("arguments", COMMANDS)
@@ -20,6 +23,11 @@ def test_every_command_can_be_typed(arguments: str) -> None:
     words = shlex.split(arguments)
     overrides = [word for word in words if word != "-m"]
     assert checked_jobs(overrides, multirun="-m" in words).configs
+
+
+@pytest.mark.parametrize("arguments", DATA_COMMANDS)
+def test_every_command_about_data_can_be_typed(arguments: str) -> None:
+    assert checked_jobs(shlex.split(arguments), multirun=False, config_name="data").configs
 
 
 def test_the_mistakes_it_shows_are_answered_as_it_says() -> None:
@@ -33,5 +41,6 @@ def test_the_mistakes_it_shows_are_answered_as_it_says() -> None:
 
 def test_it_stays_short_and_every_file_it_links_to_exists() -> None:
     assert README.count("\n") < 200
-    for link in re.findall(r"\]\(([^)#]+)\)", README):
-        assert (ROOT / link).exists(), link
+    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        for link in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+            assert (page.parent / link).exists(), link

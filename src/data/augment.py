@@ -11,7 +11,7 @@ from src.data.images import Split
 class Augmented:
     """Images of a split, each shifted and mirrored by a draw of its own in every epoch.
 
-    A fully connected network sees a shifted image as another one (Deep Learning with PyTorch, section 8.1: it is not
+    A fully connected network sees a shifted image as another one (Deep Learning with PyTorch, chapter 7: it is not
     translation invariant), so it has to be shown shifted images.
 
     The split is kept once with a black border, and mirrored beside it where `flip` is wanted: a shifted image is then a

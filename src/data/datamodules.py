@@ -42,7 +42,6 @@ class ImageDataModule(LightningDataModule, ABC):
     """
 
     source: str
-    train_batches: Batches
 
     def __init__(
         self,
@@ -76,6 +75,7 @@ class ImageDataModule(LightningDataModule, ABC):
         self.drop_last = drop_last
         self.seed = seed
         self.splits: dict[str, Split] = {}
+        self.train_batches: Batches | None = None
         self.resume_at: dict[str, int] = {}
 
     @abstractmethod
@@ -154,7 +154,7 @@ class ImageDataModule(LightningDataModule, ABC):
     # read: not to ours, whose length the scheduler needs before.
     def state_dict(self) -> dict[str, int]:
         """Where training stands within its epoch, for a checkpoint."""
-        return self.train_batches.state_dict()
+        return self.train_batches.state_dict() if self.train_batches else {}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
         """Lets the next training loader go on from there."""

@@ -64,7 +64,7 @@ class Split:
         return len(self.rows)
 
 
-# The jobs of a sweep share what these two make: their arguments are compared by identity.
+# The jobs of a sweep share what these two make of the sets of four sources; images are compared by identity.
 @lru_cache(maxsize=8)
 def resized(images: Images, size: int) -> Images:
     """Images with sides of `size` pixels (bilinear, antialiased)."""

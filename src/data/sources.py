@@ -4,7 +4,7 @@ import hashlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
 from typing import Protocol
@@ -62,7 +62,7 @@ class Kind(Protocol):
         """Downloads the official files that are missing in `root`."""
 
 
-@cache  # the jobs of a sweep share one reading
+@lru_cache(maxsize=4)  # the jobs of a sweep share one reading of each data set
 def read(
     kind: Kind, class_names: tuple[str, ...], *, sources: tuple[str, ...], root: Path, cache_folder: Path | None
 ) -> OfficialSets:

@@ -34,7 +34,7 @@ Batch = tuple[Tensor, Tensor]
 
 # What is resident after the imports, and at the peak of a run: Linux counts both.
 MEMORY = """
-import tempfile
+import sys, tempfile
 from pathlib import Path
 import torch, lightning
 def megabytes(kind):
@@ -43,7 +43,7 @@ def megabytes(kind):
 imports = megabytes("VmRSS")
 from src.jobs import checked_jobs
 from src.train import train
-jobs = checked_jobs(["data=fashion_mnist", "trainer.max_epochs=3"], multirun=False)
+jobs = checked_jobs(["data=fashion_mnist", "trainer.max_epochs=3", *sys.argv[1:]], multirun=False)
 with tempfile.TemporaryDirectory() as folder:
     train(jobs.configs[0], Path(folder))
 print(f"{imports:.0f} {megabytes('VmHWM') - imports:.0f}")
@@ -135,9 +135,13 @@ def main() -> None:
             for name, batches in all_arms.items():
                 seconds[name].append(one_pass(batches))
     report(seconds, len(images))
-    done = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True)
-    imports, added = done.stdout.split()[-2:]
-    print(f"\nmemory: {imports} MB after import torch, lightning; at the peak of training softmax {added} MB more")
+    print()
+    for overrides in ([], ["data.augment.shift=2", "data.augment.flip=true"]):
+        line = [sys.executable, "-c", MEMORY, *overrides]
+        imports, added = subprocess.run(line, capture_output=True, text=True, check=True).stdout.split()[-2:]
+        print(
+            f"memory: {imports} MB after import torch, lightning; {added} MB more at the peak of training", *overrides
+        )
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def class_grid(examples: Sequence[Tensor], class_names: Sequence[str], *, title: str) -> Figure:
-    """A row of images for each class, with its label and name on the left.
+    """A row of images for each class, with its label and name on the left; in grey unless they have three channels.
 
     Args:
         examples: for each class (count, channels, height, width), uint8; the same count for all.
@@ -20,7 +20,8 @@ def class_grid(examples: Sequence[Tensor], class_names: Sequence[str], *, title:
     grid = figure.subplots(rows, columns, squeeze=False)
     for label, (name, images) in enumerate(zip(class_names, examples, strict=True)):
         for axes, image in zip(grid[label], images, strict=True):
-            axes.imshow(image.permute(1, 2, 0).squeeze(-1).numpy(), cmap="gray", vmin=0, vmax=255)
+            shown = image.permute(1, 2, 0) if len(image) == 3 else image.float().mean(dim=0)
+            axes.imshow(shown.numpy(), cmap="gray", vmin=0, vmax=255)
             axes.set(xticks=[], yticks=[])
         grid[label][0].set_ylabel(f"{label}  {name}", rotation="horizontal", ha="right", va="center")
     return figure

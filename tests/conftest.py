@@ -40,7 +40,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def nothing_read_yet() -> None:
-    for made_once in (sources.read, synthetic.generate, images.resized, images.resident):
+    for made_once in (sources.read, sources.fetch_failure, synthetic.generate, images.resized, images.resident):
         made_once.cache_clear()
 
 

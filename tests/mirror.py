@@ -105,6 +105,19 @@ class Handler(BaseHTTPRequestHandler):
     def gone(self, start: int) -> None:
         self.send_error(404)
 
+    def plain(self, start: int) -> None:
+        """Has the file, but not packed."""
+        if self.path.endswith(".gz"):
+            self.send_error(404)
+        else:
+            self.good(start)
+
+    def breaks_off_whole(self, start: int) -> None:
+        """Cannot continue, and does not come to an end."""
+        self.head(0, len(CONTENT))
+        self.send(CONTENT[:5000])
+        self.close_connection = True
+
     def log_message(self, *arguments: Any) -> None:
         """Silent."""
 
@@ -119,8 +132,8 @@ class Mirror(ThreadingHTTPServer):
         self.asked: list[tuple[str, int]] = []
         self.over = threading.Event()
 
-    def url(self, behaviour: str) -> str:
-        return f"http://127.0.0.1:{self.server_port}/{behaviour}/file"
+    def url(self, behaviour: str, name: str = "file") -> str:
+        return f"http://127.0.0.1:{self.server_port}/{behaviour}/{name}"
 
     def requests(self) -> Counter[str]:
         return Counter(behaviour for behaviour, _ in self.asked)

@@ -96,7 +96,15 @@ def test_what_is_damaged_is_named_and_made_again(tmp_path: Path, caplog: pytest.
     assert equal(load_or_make(tmp_path, "birds", stamp="1", make=source), sets())
     assert source.made == 2
     assert path.stat().st_size == len(content)
-    assert f"{path} is damaged (" in caplog.text and caplog.text.rstrip().endswith("and is made again")
+    (told,) = caplog.messages
+    assert told.startswith(f"{path} is damaged (") and told.endswith(") and is made again")
+
+
+def test_a_cache_that_is_no_folder_is_done_without(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "file").touch()
+    assert equal(load_or_make(tmp_path / "file", "birds", stamp="1", make=sets), sets())
+    (told,) = caplog.messages
+    assert told.startswith(f"decoded images are not kept: {tmp_path}/file cannot be written (")
 
 
 def test_nothing_is_unpickled(tmp_path: Path) -> None:

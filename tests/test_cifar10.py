@@ -69,10 +69,27 @@ def test_a_missing_batch_is_named(cifar_unpacked: Path) -> None:
 def test_a_damaged_archive_is_found(cifar_archive: Path) -> None:
     path = cifar_archive / cifar10.ARCHIVE
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(
-        DataError, match=rf"^{path} is damaged: its sha256 is \w+, expected \w+ \([\d,]+ bytes\)\. Delete"
-    ):
+    said = r"is no whole cifar-10-python\.tar\.gz: its sha256 is \w+, expected \w+ \([\d,]+ bytes\)\."
+    with pytest.raises(DataError, match=rf"^{path} {said} Delete it and run again\.$"):
         read(cifar_archive, PAIR)
+    own = path.rename(cifar_archive / "notes.txt")
+    with pytest.raises(DataError, match=rf"^{own} {said} Name another in data\.sources\.$"):
+        read(own, PAIR)
+
+
+def test_a_folder_called_train_alone_is_no_image_folder(tmp_path: Path) -> None:
+    (tmp_path / "train" / "photos").mkdir(parents=True)
+    assert find(tmp_path, PAIR) is None
+    (tmp_path / "train" / "bird").mkdir()
+    assert find(tmp_path, PAIR) is not None
+
+
+def test_an_unpacked_folder_is_known_by_its_name_or_its_first_file(cifar_unpacked: Path, tmp_path: Path) -> None:
+    renamed = (cifar_unpacked / cifar10.UNPACKED).rename(tmp_path / "batches")
+    assert read(renamed, PAIR).source == str(renamed)
+    (tmp_path / "root" / cifar10.UNPACKED).mkdir(parents=True)
+    with pytest.raises(DataError, match=r"cifar-10-batches-py/data_batch_1 is missing\."):
+        read(tmp_path / "root", PAIR)
 
 
 def test_a_pickle_that_would_run_code_is_refused_and_runs_nothing(tmp_path: Path) -> None:

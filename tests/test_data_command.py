@@ -70,6 +70,25 @@ def test_what_is_damaged_is_an_error_and_the_others_are_shown_all_the_same(
     assert out.splitlines()[-2] == "cifar2: airplane, bird"
 
 
+def test_a_copy_that_lacks_a_file_is_an_error_in_one_line(cifar_unpacked: Path, capsys: Captured) -> None:
+    path = cifar_unpacked / cifar10.UNPACKED / "test_batch"
+    path.unlink()
+    assert look(cifar_unpacked, "data=cifar10") == 3
+    assert capsys.readouterr().err == f"error: {path} is missing. Unpack cifar-10-python.tar.gz there again.\n"
+
+
+def test_a_figure_that_cannot_be_written_is_told(capsys: Captured) -> None:
+    Path("outputs").touch()
+    assert main(["data=synthetic", "figure=true"]) == 74
+    assert capsys.readouterr().err.startswith("error: could not write outputs/data/synthetic.png: ")
+
+
+def test_many_classes_and_odd_channels_are_drawn(capsys: Captured) -> None:
+    sizes = ["data.num_classes=25", "data.channels=2", "data.mean=[0,0]", "data.std=[1,1]", "data.train_per_class=2"]
+    assert main(["data=synthetic", "figure=true", "data.val_size=5", "data.batch_size=8", *sizes]) == 0
+    assert Path("outputs/data/synthetic.png").stat().st_size > 1000
+
+
 def test_what_cannot_be_fetched_is_an_error_that_tells_the_ways_out(tmp_path: Path, capsys: Captured) -> None:
     assert main([f"data.root={tmp_path}", "data=cifar2", "fetch=true"]) == 3
     err = capsys.readouterr().err
@@ -142,10 +161,15 @@ def test_generated_images_need_no_files(capsys: Captured) -> None:
 @pytest.mark.parametrize(
     ("word", "answer"),
     [
-        ("stat=true", "unknown key 'stat'. Did you mean stats?"),
+        (
+            "stat=true",
+            "unknown word 'stat=true'. Did you mean stats? Known here: data, fetch, stats, figure, seed,",
+        ),
+        ("model=mlp", "unknown word 'model=mlp'. Known here: data, fetch, "),
+        ("data.rot=x", "unknown key 'data.rot'. Did you mean data.root?"),
         ("stats=ture", "stats must be true or false, got 'ture'. Try stats=true."),
         ("data=cifar3", "unknown data 'cifar3'. Did you mean data=cifar2?"),
-        ("-m", "cannot read the override '-m'. Write key=value."),
+        ("-m", "unknown word '-m'. Known here: data, fetch, "),
     ],
 )
 def test_a_mistyped_word_is_met_with_a_hint(word: str, answer: str, capsys: Captured) -> None:

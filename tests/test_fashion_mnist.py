@@ -1,6 +1,6 @@
 import gzip
-import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -71,7 +71,7 @@ def test_one_flipped_byte_is_found(fashion_root: Path, name: str) -> None:
     with pytest.raises(
         DataError,
         match=rf"^{path} is damaged: its sha256 is (?!{expected})\w{{64}}, expected {expected} \([\d,]+ bytes\)\. "
-        r"Delete it and run again\.$",
+        r"Replace it, or delete it and run again\.$",
     ):
         read(fashion_root)
 
@@ -83,7 +83,7 @@ def test_a_truncated_gzip_file_is_found(fashion_root: Path) -> None:
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(
         DataError,
-        match=rf"^{path} is damaged: not a whole gzip file \(.*\), expected sha256 \w+ unpacked\. Delete it and run",
+        match=rf"^{path} is damaged: not a whole gzip file \(.*\), expected sha256 \w+ unpacked\. Replace it",
     ):
         read(fashion_root)
 
@@ -126,11 +126,42 @@ def test_what_is_downloaded_is_unpacked_verified_and_kept_where_torchvision_woul
     assert asked == [f"http://one/fashion/{name}.gz" for name in fashion_files]
 
 
-def test_only_what_is_missing_is_downloaded(fashion_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = mirror(monkeypatch, {})
+def test_only_what_is_missing_is_downloaded(
+    fashion_root: Path, fashion_files: dict[str, bytes], monkeypatch: Any
+) -> None:
+    asked = mirror(monkeypatch, fashion_files)
     fashion_mnist.fetch(["http://one"], fashion_root)
     assert asked == []
-    shutil.rmtree(fashion_root / "FashionMNIST" / "raw")
-    with pytest.raises(KeyError):
-        fashion_mnist.fetch(["http://one"], fashion_root)
-    assert asked == ["http://one/train-images-idx3-ubyte.gz"]
+    for name in ("train-images-idx3-ubyte", LABELS):
+        for path in (fashion_root / "FashionMNIST" / "raw").glob(f"{name}*"):
+            path.unlink()
+    fashion_mnist.fetch(["http://one"], fashion_root)
+    assert asked == [f"http://one/{name}.gz" for name in ("train-images-idx3-ubyte", LABELS)]
+
+
+def test_a_failed_download_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def download(*arguments: Any, **named: Any) -> None:
+        raise DataError("could not be downloaded (reasons)")
+
+    monkeypatch.setattr(fashion_mnist, "download", download)
+    with pytest.raises(DataError, match=r"^train-images-idx3-ubyte could not be downloaded \(reasons\)$"):
+        fashion_mnist.fetch(["http://one"], tmp_path)
+
+
+def test_a_full_disk_while_unpacking_leaves_what_was_downloaded(
+    fashion_files: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "arrived.part"
+    path.write_bytes(gzip.compress(fashion_files[LABELS]))
+    before = path.read_bytes()
+
+    def full(self: Path, content: bytes) -> int:
+        with self.open("wb") as file:
+            file.write(content[:10])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space left"):
+        fashion_mnist.unpack(LABELS, path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]

@@ -22,3 +22,10 @@ def test_grey_images_are_drawn_from_black_to_white() -> None:
     (image,) = figure.axes[0].get_images()
     assert image.get_array().shape == (8, 8)
     assert (image.get_clim(), image.get_cmap().name) == ((0, 255), "gray")
+
+
+def test_images_of_another_number_of_channels_are_drawn_as_their_mean() -> None:
+    image = torch.stack([torch.full((8, 8), level, dtype=torch.uint8) for level in (100, 200)])
+    figure = class_grid([image[None]] * 2, ["a", "b"], title="two channels")
+    (shown,) = figure.axes[0].get_images()
+    assert (shown.get_array() == 150).all()

@@ -1,4 +1,7 @@
 import dataclasses
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -157,3 +160,11 @@ def remembering(function: Callable[..., Any], calls: list[Any]) -> Callable[...,
         return function(*arguments)
 
     return called
+
+
+def test_ctrl_c_is_left_to_the_process_that_started_the_workers() -> None:
+    code = "import os, signal; from src.data.image_folder import leave_signals; leave_signals(0); {}; print('alive')"
+    for name, ends in (("SIGINT", False), ("SIGTERM", True)):
+        line = [sys.executable, "-c", code.format(f"os.kill(os.getpid(), signal.{name})")]
+        done = subprocess.run(line, cwd=Path(__file__).parents[1], capture_output=True, text=True)
+        assert (done.returncode, done.stdout) == ((-signal.SIGTERM, "") if ends else (0, "alive\n"))

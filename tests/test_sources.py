@@ -126,13 +126,41 @@ def test_a_process_reads_a_data_set_once(fashion_root: Path) -> None:
     assert sources.read(fashion_mnist, NAMES, **settings) is first
 
 
-def test_a_file_that_cannot_be_read_is_named(fashion_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: Path, mode: str) -> None:
+@pytest.mark.parametrize("method", ["open", "is_file"])
+def test_what_cannot_be_read_is_named(fashion_root: Path, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    def refuse(path: Path, *mode: str) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(Path, method, refuse)
     with pytest.raises(
         DataError,
         match=r"^could not read .*/train-images-idx3-ubyte: Permission denied\. Try another data\.root or data\.sour",
     ):
         read(fashion_root)
+
+
+def test_a_home_that_nobody_has_is_a_place_without_data(fetched: list[Any]) -> None:
+    with pytest.raises(DataError, match=r"^Fashion-MNIST was not found: ~nosuchuser/data has no FashionMNIST/raw/"):
+        read("~nosuchuser/data")
+
+
+def test_a_download_that_has_failed_is_not_tried_again_by_the_next_job(fetched: list[Any], tmp_path: Path) -> None:
+    for _ in range(2):
+        with pytest.raises(DataError, match="the files could not be downloaded"):
+            read(WEB, root=tmp_path)
+    assert len(fetched) == 1
+
+
+def test_a_copy_that_lacks_a_file_has_no_stamp_and_the_file_is_named(cifar_unpacked: Path, tmp_path: Path) -> None:
+    path = cifar_unpacked / cifar10.UNPACKED / "test_batch"
+    path.unlink()
+    copy = cifar10.find(cifar_unpacked, ("airplane", "bird"))
+    assert copy is not None and copy.stamp() is None
+    with pytest.raises(DataError, match=rf"^{path} is missing\."):
+        sources.read(
+            cifar10,
+            ("airplane", "bird"),
+            sources=(str(cifar_unpacked),),
+            root=tmp_path,
+            cache_folder=tmp_path / "cache",
+        )

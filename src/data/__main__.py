@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
+from src.checks import did_you_mean
 from src.command_line import build, stop_on_signals
-from src.errors import DataError, LabError
+from src.errors import BadInput, CannotWrite, DataError, LabError
 from src.jobs import checked_jobs
 from src.run import typeable
 
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
     from src.data.datamodules import FromFiles, ImageDataModule
 
 SHOWN = ("fashion_mnist", "cifar2", "cifar10")
+KEYS = ("data", "fetch", "stats", "figure", "seed")
 IN_FIGURE = 10  # images of each class
+MOST_CLASSES = 20  # in a figure
 CLOSE = (
     0.005  # to what a mean or deviation of the config must come: JPEG images are a little flatter than the originals
 )
@@ -39,14 +42,10 @@ def main(words: Sequence[str]) -> int:
         print(__doc__)
         return 0
     logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stdout)
-    typed = [word.removeprefix("data=").split(",") for word in words if word.startswith("data=")]
-    others = [word for word in words if not word.startswith("data=")]
-    configs = {}
-    for name in typed[-1] if typed else SHOWN:
-        try:
-            (configs[name],) = checked_jobs([f"data={name}", *others], multirun=False, config_name="data").configs
-        except LabError as error:
-            return failed(error)
+    try:
+        configs = checked(words)
+    except LabError as error:
+        return failed(error)
     exit_codes = []
     for name, cfg in configs.items():
         try:
@@ -54,6 +53,20 @@ def main(words: Sequence[str]) -> int:
         except LabError as error:
             exit_codes.append(failed(error))
     return max(exit_codes, default=0)
+
+
+def checked(words: Sequence[str]) -> dict[str, DictConfig]:
+    """The config of each data set that was asked for, by its name."""
+    for word in words:
+        key = word.partition("=")[0]
+        if key.partition(".")[0] not in KEYS:
+            raise BadInput(f"unknown word {word!r}.{did_you_mean(key, KEYS)} Known here: {', '.join(KEYS)}, data.KEY.")
+    typed = [word.removeprefix("data=").split(",") for word in words if word.startswith("data=")]
+    others = [word for word in words if not word.startswith("data=")]
+    return {
+        name: checked_jobs([f"data={name}", *others], multirun=False, config_name="data").configs[0]
+        for name in (typed[-1] if typed else SHOWN)
+    }
 
 
 def failed(error: LabError) -> int:
@@ -131,12 +144,19 @@ def draw(name: str, data: "ImageDataModule", *, seed: int) -> None:
 
     train = data.read().train
     generator = torch.Generator().manual_seed(seed)
-    rows_of_classes = [(train.labels == label).nonzero().flatten() for label in range(data.num_classes)]
+    labels = range(min(data.num_classes, MOST_CLASSES))
+    rows_of_classes = [(train.labels == label).nonzero().flatten() for label in labels]
     count = min(IN_FIGURE, *(len(rows) for rows in rows_of_classes))
     examples = [train.pixels[rows[torch.randperm(len(rows), generator=generator)[:count]]] for rows in rows_of_classes]
     path = Path("outputs", "data", f"{name}.png")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    class_grid(examples, data.class_names, title=f"{name}: training images by label").savefig(path, dpi=120)
+    figure = class_grid(examples, data.class_names[: len(labels)], title=f"{name}: training images by label")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=120)
+    except OSError as error:
+        raise CannotWrite(
+            f"could not write {path}: {error.strerror}. Make room, or run from another folder."
+        ) from error
     print(f"  figure    {typeable(path)}")
 
 

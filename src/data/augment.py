@@ -3,9 +3,10 @@
 import torch
 from numpy.random import Generator
 from torch import Tensor
-from torch.nn.functional import pad
 
 from src.data.images import Split
+
+CHUNK = 1000  # images copied at a time
 
 
 class Augmented:
@@ -24,13 +25,12 @@ class Augmented:
     """
 
     def __init__(self, split: Split, *, shift: int, flip: bool) -> None:
-        pixels = pad(split.images.pixels.index_select(0, split.rows), (shift,) * 4)
-        self.count, self.channels, height, self.width = pixels.shape
+        self.count, (self.channels, *self.side) = len(split), split.images.pixels.shape[1:]
         self.shift = shift
         self.flip = flip
-        self.side = (height - 2 * shift, self.width - 2 * shift)
-        self.plane = height * self.width
-        stored = (torch.cat([pixels, pixels.flip(-1)]) if flip else pixels).flatten()
+        self.width = self.side[1] + 2 * shift
+        self.plane = (self.side[0] + 2 * shift) * self.width
+        stored = bordered(split, shift=shift, flip=flip).flatten()
         # From the first to the last byte of a window, over all channels.
         self.span = (self.channels - 1) * self.plane + (self.side[0] - 1) * self.width + self.side[1]
         self.windows = stored.as_strided((len(stored) - self.span + 1, self.span), (1, 1))
@@ -51,6 +51,20 @@ class Augmented:
         """The windows that start there, (batch, channels, height, width), uint8."""
         spans = self.windows.index_select(0, starts)
         return spans.as_strided((len(starts), self.channels, *self.side), (self.span, self.plane, self.width, 1))
+
+
+def bordered(split: Split, *, shift: int, flip: bool) -> Tensor:
+    """The images of a split with a black border, and again mirrored: (1 or 2, count, channels, height, width)."""
+    _, channels, height, width = split.images.pixels.shape
+    size = (1 + flip, len(split), channels, height + 2 * shift, width + 2 * shift)
+    stored = torch.zeros(size, dtype=torch.uint8, device=split.rows.device)
+    inner = stored[..., shift : shift + height, shift : shift + width]
+    for start in range(0, len(split), CHUNK):  # some at a time: no second copy of all is ever in memory
+        pixels = split.images.pixels.index_select(0, split.rows[start : start + CHUNK])
+        inner[0, start : start + CHUNK] = pixels
+        if flip:
+            inner[1, start : start + CHUNK] = pixels.flip(-1)
+    return stored
 
 
 def augmented(split: Split, *, shift: int, flip: bool) -> Augmented | None:

@@ -38,7 +38,7 @@ def load_or_make(folder: Path, name: str, *, stamp: str, make: Callable[[], Offi
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with exclusive(folder / f"{name}.lock", f"reading {name}"):
-            if kept := load(folder, name, stamp):  # another process has made it while this one waited
+            if kept := load(folder, name, stamp, tell=log.warning):  # made by another process while this one waited
                 return kept
             sets = make()
             save(folder, name, stamp, sets)
@@ -56,16 +56,16 @@ def split_files(folder: Path, name: str) -> dict[str, Path]:
     return {split: folder / f"{name}_{split}.npz" for split in ("train", "test")}
 
 
-def load(folder: Path, name: str, stamp: str) -> OfficialSets | None:
-    """What the cache holds, or None where it is missing, stale or damaged."""
-    parts = [load_split(path, stamp) for path in split_files(folder, name).values()]
+def load(folder: Path, name: str, stamp: str, tell: Callable[[str], None] = log.debug) -> OfficialSets | None:
+    """What the cache holds, or None where it is missing, stale or damaged, of which the last is told."""
+    parts = [load_split(path, stamp, tell) for path in split_files(folder, name).values()]
     if parts[0] is None or parts[1] is None:
         return None
     (train, source), (test, _) = parts[0], parts[1]
     return OfficialSets(train, test, source)
 
 
-def load_split(path: Path, stamp: str) -> tuple[Images, str] | None:
+def load_split(path: Path, stamp: str, tell: Callable[[str], None] = log.debug) -> tuple[Images, str] | None:
     """The images of one split and where they came from."""
     try:
         # Arrays only, no pickles. The file is a zip archive that is not compressed: zipfile compares the CRC-32 of
@@ -75,10 +75,10 @@ def load_split(path: Path, stamp: str) -> tuple[Images, str] | None:
             if facts["stamp"] != stamp:
                 return None
             images = Images(torch.from_numpy(arrays["pixels"]), torch.from_numpy(arrays["labels"]))
-    except FileNotFoundError:
+    except OSError:
         return None
     except Exception as error:  # a damaged archive fails in a dozen ways
-        log.warning("%s is damaged (%s) and is made again", path, error)
+        tell(f"{path} is damaged ({error}) and is made again")
         return None
     return images, facts["source"]
 

@@ -50,7 +50,7 @@ def find(place: Path, class_names: tuple[str, ...]) -> Copy | None:
         if archive.is_file():
             return Copy(str(archive), [str(archive)], "sha256", partial(read_archive, archive, class_names))
     for folder in (place / IMAGE_FOLDER, place):
-        if (folder / "train").is_dir():
+        if any((folder / "train" / name).is_dir() for name in class_names):
             files = list(chain(*image_folder.image_files(folder, class_names).values()))
             return Copy(str(folder), files, None, partial(image_folder.read, folder, DATA_SET, class_names))
     return None
@@ -82,7 +82,7 @@ def read_unpacked(folder: Path, class_names: tuple[str, ...]) -> OfficialSets:
         if not path.is_file():
             raise DataError(f"{path} is missing. Unpack {ARCHIVE} there again.")
         content = path.read_bytes()
-        found = hashlib.md5(content).hexdigest()
+        found = hashlib.md5(content, usedforsecurity=False).hexdigest()
         if found != MEMBERS_MD5[name]:
             raise DataError(
                 f"{path} is damaged: its md5 is {found}, expected {MEMBERS_MD5[name]}. Unpack {ARCHIVE} there again."
@@ -98,7 +98,8 @@ def read_archive(path: Path, class_names: tuple[str, ...]) -> OfficialSets:
     try:
         check_digest(hashlib.sha256(content).hexdigest(), len(content))
     except DataError as error:
-        raise DataError(f"{path} is damaged: {error}. Delete it and run again.") from error
+        way_out = "Delete it and run again" if path.name == ARCHIVE else "Name another in data.sources"
+        raise DataError(f"{path} is no whole {ARCHIVE}: {error}. {way_out}.") from error
     with tarfile.open(fileobj=io.BytesIO(content)) as archive:
         members = {member.name: member for member in archive}
 

@@ -107,8 +107,10 @@ class ImageDataModule(LightningDataModule, ABC):
         official = self.read()
         self.source = official.source
         self.check_every_class_has_images(official)
-        size = self.resize or self.data_set.size
-        self.splits = self.divided(resized(official.train, size), resized(official.test, size))
+        train, test = official.train, official.test
+        if self.resize not in (None, self.data_set.size):
+            train, test = resized(train, self.resize), resized(test, self.resize)
+        self.splits = self.divided(train, test)
 
     def check_every_class_has_images(self, official: OfficialSets) -> None:
         for split, images in (("training", official.train), ("test", official.test)):
@@ -169,8 +171,9 @@ class ImageDataModule(LightningDataModule, ABC):
     def on_device(self, split: str) -> Split:
         """A split on the trainer's device (the CPU without a trainer), where its bytes stay."""
         device = torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
-        images, rows = self.splits[split].images, self.splits[split].rows
-        return Split(resident(images, device), rows.to(device))
+        if device.type == "cpu":
+            return self.splits[split]
+        return Split(resident(self.splits[split].images, device), self.splits[split].rows.to(device))
 
     def batches(self, split: Split, **settings: Any) -> Batches:
         """Batches of a split, or this process's share of them."""
@@ -220,7 +223,8 @@ class FromFiles(ImageDataModule):
     def cached(self) -> tuple[Path, int] | None:
         """The folder and size in bytes of what is decoded of that copy, if anything is."""
         copy, name = self.found(), sources.cache_name(self.kind, self.class_names)
-        if copy is None or self.cache is None or cache.load(self.cache, name, copy.stamp()) is None:
+        stamp = copy.stamp() if copy else None
+        if self.cache is None or stamp is None or cache.load(self.cache, name, stamp) is None:
             return None
         return self.cache, sum(path.stat().st_size for path in cache.split_files(self.cache, name).values())
 

@@ -2,6 +2,7 @@
 
 import http.client
 import logging
+import os
 import re
 import urllib.error
 import urllib.request
@@ -38,8 +39,20 @@ class NoAnswer(SourceFailed):
     """A source cannot be reached."""
 
 
+class NotFound(SourceFailed):
+    """A source does not have the file."""
+
+
+class TooSlow(SourceFailed):
+    """A source sends, but hardly anything."""
+
+
 class BrokeOff(SourceFailed):
     """A source has ended its answer before all of it was sent."""
+
+
+class CannotContinue(SourceFailed):
+    """A source sends the whole file or nothing."""
 
 
 def download(urls: Sequence[str], path: Path, finish: Callable[[Path], None], *, max_bytes: int) -> None:
@@ -48,78 +61,113 @@ def download(urls: Sequence[str], path: Path, finish: Callable[[Path], None], *,
     What has arrived is kept in `<path>.part`, and the next source, or the next run, goes on from there.
 
     Args:
-        urls: places with the same content, tried in turn.
+        urls: places with the same content, tried in turn; where there is no `x.gz`, `x` is tried next.
         path: the file to make; its folder is made too.
-        finish: checks a file that has arrived, and unpacks it in its place; raises `DataError` where it is not right.
+        finish: checks a file that has arrived, and then unpacks it in its place; raises `DataError` where it is not
+            right.
         max_bytes: what is longer cannot be right.
 
     Raises:
         DataError: no source could be reached, or none had the right content.
         CannotWrite: there is no room for the file, or its folder cannot be made.
     """
-    partial = path.with_name(f"{path.name}.part")
+    arriving = Arriving(path.with_name(f"{path.name}.part"), finish, max_bytes)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with exclusive(path.with_name(f"{path.name}.lock"), f"downloading {path}"):
             if path.is_file():  # another process has downloaded it while this one waited
                 return
-            fetch(urls, partial, finish, max_bytes=max_bytes)
-            partial.replace(path)
+            arriving.fetch(urls)
+            arriving.path.replace(path)
     except OSError as error:
-        kept = f", {size(partial):,} bytes so far are kept" if size(partial) else ""
         raise CannotWrite(
-            f"could not write {path} ({error.strerror}{kept}). Make room, or set data.root to another folder."
+            f"could not write {path} ({error.strerror}{arriving.kept()}). Make room, or set another data.root."
         ) from error
 
 
-def fetch(urls: Sequence[str], partial: Path, finish: Callable[[Path], None], *, max_bytes: int) -> None:
-    """Fills the partial file from the first good source."""
-    failures = []
-    seconds = CONNECT_SECONDS
-    for number, url in enumerate(urls, start=1):
-        log.info("downloading %s%s", url, f" (from byte {size(partial):,} on)" if size(partial) else "")
-        try:
-            from_source(url, partial, finish, seconds=seconds, max_bytes=max_bytes, patient=number == len(urls))
-            return
-        except NoAnswer as failure:
-            seconds = IMPATIENT_SECONDS
-            failures.append(f"{url}: {failure}")
-        except (SourceFailed, DataError) as failure:
-            failures.append(f"{url}: {failure}")
-    kept = f"; {size(partial):,} bytes are kept, and the next run goes on from there" if size(partial) else ""
-    raise DataError("could not be downloaded (" + "; ".join(failures) + kept + ")")
-
-
-def from_source(
-    url: str, partial: Path, finish: Callable[[Path], None], *, seconds: float, max_bytes: int, patient: bool
-) -> None:
-    """Fills the partial file from one source, anew if what others have sent does not fit together with the rest.
+class Arriving:
+    """A file on its way: what has come of it so far is in `path`.
 
     Args:
-        seconds: to connect.
-        patient: whether to bear with a slow source, because it is the last.
+        path: of the partial file.
+        finish: see `download`.
+        max_bytes: see `download`.
     """
-    began_at = size(partial)
-    while True:
-        before = size(partial)
+
+    def __init__(self, path: Path, finish: Callable[[Path], None], max_bytes: int) -> None:
+        self.path = path
+        self.finish = finish
+        self.max_bytes = max_bytes
+
+    def kept(self) -> str:
+        num_bytes = size(self.path)
+        return f"; {num_bytes:,} bytes are kept, and the next run goes on from there" if num_bytes else ""
+
+    def fetch(self, urls: Sequence[str]) -> None:
+        """Makes the file whole from the first good source; slow ones are borne with when there is no other."""
+        failures: list[str] = []
+        waiting, slow, seconds = [*urls], list[str](), CONNECT_SECONDS
+        while waiting or slow:
+            patient = not waiting
+            url = slow.pop(0) if patient else waiting.pop(0)
+            try:
+                self.from_source(url, seconds=seconds, patient=patient)
+                return
+            except (SourceFailed, DataError) as failure:
+                failures.append(f"{url}: {failure}")
+                if isinstance(failure, NoAnswer):
+                    seconds = IMPATIENT_SECONDS
+                elif isinstance(failure, TooSlow):
+                    slow.append(url)
+                elif isinstance(failure, NotFound) and url.endswith(".gz") and not url.endswith(".tar.gz"):
+                    waiting.insert(0, url.removesuffix(".gz"))
+        raise DataError("could not be downloaded (" + "; ".join(failures) + self.kept() + ")")
+
+    def from_source(self, url: str, *, seconds: float, patient: bool) -> None:
+        """Makes the file whole from one source.
+
+        Where its bytes do not fit together with those that others have sent, one of them is wrong: then all are asked
+        for anew, and what there was before is given up only if that makes the file right.
+
+        Args:
+            url: of the source.
+            seconds: to connect.
+            patient: whether to bear with a slow source.
+        """
+        before = size(self.path)
+        log.info("downloading %s%s", url, f" (from byte {before:,} on)" if before else "")
         try:
-            receive(ask(url, before, seconds), partial, max_bytes=max_bytes, patient=patient)
-        except BrokeOff:
-            if size(partial) - before < WORTH_ASKING_AGAIN:
-                raise
-            continue
-        try:
-            finish(partial)
+            gather(url, self.path, seconds=seconds, max_bytes=self.max_bytes, patient=patient)
+            self.finish(self.path)
             return
-        except DataError:
-            partial.unlink()
-            if not began_at:
+        except (CannotContinue, DataError):
+            if not before:
+                self.path.unlink(missing_ok=True)
                 raise
-            began_at = 0
+        os.truncate(self.path, before)
+        anew = self.path.with_name(f"{self.path.name}.new")
+        try:
+            gather(url, anew, seconds=seconds, max_bytes=self.max_bytes, patient=patient)
+            self.finish(anew)
+            anew.replace(self.path)
+        finally:
+            anew.unlink(missing_ok=True)
+
+
+def gather(url: str, path: Path, *, seconds: float, max_bytes: int, patient: bool) -> None:
+    """Appends to a file what a source has more of it, asking again as long as it sends much before it breaks off."""
+    while True:
+        before = size(path)
+        try:
+            receive(ask(url, before, seconds), path, max_bytes=max_bytes, patient=patient)
+            return
+        except BrokeOff:
+            if size(path) - before < WORTH_ASKING_AGAIN:
+                raise
 
 
 def ask(url: str, start: int, seconds: float) -> Response | None:
-    """The answer of a source, from byte `start` on if it can; None if it has no more than that.
+    """The answer of a source, from byte `start` on; None if it has no more than that.
 
     Looking up a name has no time-out of its own, so that a thread waits for the answer.
     """
@@ -141,7 +189,8 @@ def ask(url: str, start: int, seconds: float) -> Response | None:
         error.close()
         if error.code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and start:
             return None
-        raise SourceFailed(f"{error.code} {error.reason}") from error
+        failure = NotFound if error.code == HTTPStatus.NOT_FOUND else SourceFailed
+        raise failure(f"{error.code} {error.reason}") from error
     except TimeoutError as error:
         answer.add_done_callback(close_late)
         raise NoAnswer(f"no answer within {seconds:g} s") from error
@@ -154,34 +203,31 @@ def close_late(answer: Future[Response]) -> None:
         answer.result().close()
 
 
-def receive(response: Response | None, partial: Path, *, max_bytes: int, patient: bool) -> None:
-    """Takes in an answer; the file is then whole."""
+def receive(response: Response | None, path: Path, *, max_bytes: int, patient: bool) -> None:
+    """Takes in an answer, with a progress bar where there is a terminal; the file is then whole."""
     if response is None:
         return
     with response:
         start, total = extent(response)
+        if start != size(path):
+            raise CannotContinue("sends the whole file only")
         if total is not None and total > max_bytes:
             raise SourceFailed(f"has {total:,} bytes, expected no more than {max_bytes:,}")
-        append(response, partial, start, total, max_bytes=max_bytes, patient=patient)
-    if total is not None and size(partial) < total:
-        raise BrokeOff(f"broke off after {size(partial):,} of {total:,} bytes")
-
-
-def append(response: Response, partial: Path, start: int, total: int | None, *, max_bytes: int, patient: bool) -> None:
-    """Writes to the partial file what comes, with a progress bar where there is a terminal."""
-    pace = Pace()
-    bar: Any = tqdm(total=total, initial=start, desc=partial.stem, unit="B", unit_scale=True, disable=None, leave=False)
-    with bar, partial.open("r+b" if start else "wb") as file:
-        file.truncate(start)
-        file.seek(start)
-        while piece := next_piece(response):
-            file.write(piece)
-            file.flush()  # so that a full disk is met here, and a killed process leaves what has arrived
-            bar.update(len(piece))
-            if file.tell() > max_bytes:
-                raise SourceFailed(f"sends more than {max_bytes:,} bytes")
-            if pace.is_slow(len(piece)) and not patient:
-                raise SourceFailed(f"slower than {STALL_BYTES_PER_SECOND // 1000} kB/s for {STALL_SECONDS:g} s")
+        bar: Any = tqdm(
+            total=total, initial=start, desc=path.stem, unit="B", unit_scale=True, disable=None, leave=False
+        )
+        with bar, path.open("ab") as file:
+            pace = Pace()
+            while piece := next_piece(response):
+                if file.tell() + len(piece) > max_bytes:
+                    raise SourceFailed(f"sends more than {max_bytes:,} bytes")
+                file.write(piece)
+                file.flush()  # so that a full disk is met here, and a killed process leaves what has arrived
+                bar.update(len(piece))
+                if pace.is_slow(len(piece)) and not patient:
+                    raise TooSlow(f"slower than {STALL_BYTES_PER_SECOND // 1000} kB/s for {STALL_SECONDS:g} s")
+    if total is not None and size(path) < total:
+        raise BrokeOff(f"broke off after {size(path):,} of {total:,} bytes")
 
 
 def next_piece(response: Response) -> bytes:

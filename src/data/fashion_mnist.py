@@ -38,7 +38,7 @@ def find(place: Path, class_names: tuple[str, ...]) -> Copy | None:
                 place=str(folder),
                 files=[str(path) for path in files],
                 verified_by="sha256",
-                read=partial(read_folder, folder, class_names),
+                decode=partial(read_folder, folder, class_names),
             )
     return None
 
@@ -65,7 +65,13 @@ def fetch(urls: Sequence[str], root: Path) -> None:
 
 def unpack(name: str, path: Path) -> None:
     """Replaces a downloaded file by what it holds."""
-    path.write_bytes(verified(path, name))
+    content = verified(path, name)
+    unpacked_path = path.with_name(f"{name}.unpacked")
+    try:
+        unpacked_path.write_bytes(content)
+        unpacked_path.replace(path)
+    finally:
+        unpacked_path.unlink(missing_ok=True)
 
 
 def read_folder(folder: Path, class_names: tuple[str, ...]) -> OfficialSets:
@@ -85,7 +91,7 @@ def idx_content(folder: Path, name: str, *, header: int) -> Tensor:
     try:
         return torch.frombuffer(verified(path, name), dtype=torch.uint8, offset=header)
     except DataError as error:
-        raise DataError(f"{path} is damaged: {error}. Delete it and run again.") from error
+        raise DataError(f"{path} is damaged: {error}. Replace it, or delete it and run again.") from error
 
 
 def verified(path: Path, name: str) -> bytearray:

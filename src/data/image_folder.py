@@ -4,6 +4,7 @@ import hashlib
 import io
 import logging
 import os
+import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
@@ -74,15 +75,29 @@ def decoded(paths: Sequence[str], data_set: DataSet) -> Iterator[Tensor]:
     """The images in files, (count, channels, size, size), with a progress bar where there is a terminal."""
     chunks = Chunks(paths, data_set)
     # Threads would wait for Python's lock. Workers are forked where that is usual, whatever starts other processes.
-    workers = (os.cpu_count() or 1) if len(paths) >= WORTH_WORKERS else 0
+    workers = min(num_cores(), len(chunks)) if len(paths) >= WORTH_WORKERS else 0
     start = "fork" if workers and sys.platform == "linux" else None
+    loader = DataLoader(
+        chunks, batch_size=None, num_workers=workers, multiprocessing_context=start, worker_init_fn=leave_signals
+    )
     bar = tqdm(total=len(paths), desc="decoding", unit="image", disable=None, leave=False)
     with bar:
-        for chunk in DataLoader(chunks, batch_size=None, num_workers=workers, multiprocessing_context=start):
+        for chunk in loader:
             if isinstance(chunk, str):
                 raise DataError(chunk)
             yield chunk
             bar.update(len(chunk))
+
+
+def num_cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def leave_signals(worker: int) -> None:
+    """Ctrl-C reaches all processes of a terminal: the first one ends the workers."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 class Chunks(Dataset[Tensor | str]):

@@ -64,16 +64,15 @@ class Split:
         return len(self.rows)
 
 
-# The jobs of a sweep share what these two make of the sets of four sources; images are compared by identity.
-@lru_cache(maxsize=8)
+# The jobs of a sweep share what these two make; images are compared by identity. No more than a training and a test set
+# of another size are kept, and of two data sets on another device: memory must not grow with the jobs.
+@lru_cache(maxsize=2)
 def resized(images: Images, size: int) -> Images:
     """Images with sides of `size` pixels (bilinear, antialiased)."""
-    if size == images.pixels.shape[-1]:
-        return images
     return Images(F.resize(images.pixels, [size, size], antialias=True), images.labels)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=4)
 def resident(images: Images, device: torch.device) -> Images:
-    """The images on the device where batches are wanted."""
+    """The images on another device."""
     return Images(images.pixels.to(device), images.labels.to(device))

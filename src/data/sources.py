@@ -2,9 +2,10 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import groupby
 from pathlib import Path
 from typing import Protocol
@@ -23,21 +24,47 @@ class Copy:
         place: where it is, as a result names it.
         files: all that it is made of.
         verified_by: what its files are compared with when they are read; None if they need not be the official bytes.
-        read: verifies and decodes them; raises `DataError` where one is damaged.
+        decode: verifies and decodes them; raises `DataError` where one is damaged.
     """
 
     place: str
     files: Sequence[str]
     verified_by: str | None
-    read: Callable[[], OfficialSets]
+    decode: Callable[[], OfficialSets]
 
-    def stamp(self) -> str:
-        """A short text that changes when a file does: its name, size or time of change."""
+    def read(self) -> OfficialSets:
+        """The images.
+
+        Raises:
+            DataError: a file is damaged or cannot be read.
+        """
+        with readable():
+            return self.decode()
+
+    def stamp(self) -> str | None:
+        """A short text that changes when a file does: its name, size or time of change; None if one is missing."""
+        try:
+            return self.digest()
+        except OSError:
+            return None
+
+    def digest(self) -> str:
         digest = hashlib.sha256(str(Path(self.place).resolve()).encode())
         for path in self.files:
             found = os.stat(path)  # noqa: PTH116 - of tens of thousands of images, in every run
             digest.update(f"{path} {found.st_size} {found.st_mtime_ns}\n".encode())
         return digest.hexdigest()
+
+
+@contextmanager
+def readable() -> Iterator[None]:
+    """Tells what cannot be read, be it for want of permission."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"could not read {error.filename}: {error.strerror}. Try another data.root or data.sources."
+        ) from error
 
 
 class Kind(Protocol):
@@ -80,22 +107,10 @@ def read(
         CannotWrite: the disk is full.
     """
     copy = find_or_fetch(kind, class_names, sources=sources, root=root)
-
-    def decode() -> OfficialSets:
-        try:
-            return copy.read()
-        except OSError as error:
-            raise DataError(
-                f"could not read {error.filename}: {error.strerror}. Try another data.root or data.sources."
-            ) from error
-
-    if cache_folder is None:
-        return decode()
-    try:
-        stamp = copy.stamp()
-    except OSError:
-        return decode()  # which tells what is wrong
-    return load_or_make(cache_folder, cache_name(kind, class_names), stamp=stamp, make=decode)
+    stamp = copy.stamp()
+    if cache_folder is None or stamp is None:
+        return copy.read()
+    return load_or_make(cache_folder, cache_name(kind, class_names), stamp=stamp, make=copy.read)
 
 
 def cache_name(kind: Kind, class_names: tuple[str, ...]) -> str:
@@ -110,8 +125,20 @@ def is_address(source: str) -> bool:
 
 def find(kind: Kind, class_names: tuple[str, ...], *, sources: Sequence[str], root: Path) -> Copy | None:
     """The first copy on disk; where an address stands among the sources, it is what was downloaded into `root`."""
-    places = [root if is_address(source) else Path(source).expanduser() for source in sources]
-    return next((copy for place in places if (copy := kind.find(place, class_names))), None)
+    places = [root if is_address(source) else Path(os.path.expanduser(source)) for source in sources]  # noqa: PTH111
+    with readable():
+        return next((copy for place in places if (copy := kind.find(place, class_names))), None)
+
+
+@cache
+def fetch_failure(kind: Kind, urls: tuple[str, ...], root: Path) -> str | None:
+    """Fetches what is missing; why that failed, which the other jobs of a sweep need not find out anew."""
+    try:
+        with readable():
+            kind.fetch(urls, root)
+    except DataError as error:
+        return str(error)
+    return None
 
 
 def find_or_fetch(kind: Kind, class_names: tuple[str, ...], *, sources: Sequence[str], root: Path) -> Copy:
@@ -119,12 +146,9 @@ def find_or_fetch(kind: Kind, class_names: tuple[str, ...], *, sources: Sequence
     tried = []
     for are_addresses, group in groupby(sources, key=is_address):
         some = list(group)
-        if are_addresses:
-            try:
-                kind.fetch(some, root)
-            except DataError as error:
-                tried.append(str(error))
-                continue
+        if are_addresses and (failure := fetch_failure(kind, tuple(some), root)):
+            tried.append(failure)
+            continue
         if copy := find(kind, class_names, sources=some, root=root):
             return copy
         tried += [f"{place} has no {kind.EXPECTED}" for place in some]

@@ -11,7 +11,7 @@ from src.data.images import Images, OfficialSets
 PATTERN_CONTRAST, NOISE_CONTRAST = 24.0, 64.0  # in grey levels: hard enough that settings make a difference
 
 
-@lru_cache(maxsize=1)  # the jobs of a sweep share them
+@lru_cache(maxsize=4)  # the jobs of a sweep share them
 def generate(data_set: DataSet, class_names: tuple[str, ...]) -> OfficialSets:
     """The same images at every call; those of a class do not depend on which other classes are wanted."""
     labels = [data_set.class_names.index(name) for name in class_names]

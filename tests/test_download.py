@@ -92,8 +92,9 @@ def test_a_bad_source_is_left_for_the_next_one_and_named_with_its_reason_if_ther
 
 @pytest.mark.parametrize("behaviour", ["falls_silent", "closes_early"])
 def test_what_has_arrived_is_kept_and_the_next_source_and_the_next_run_go_on_from_there(
-    mirror: Mirror, tmp_path: Path, behaviour: str, monkeypatch: pytest.MonkeyPatch
+    mirror: Mirror, tmp_path: Path, behaviour: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO")
     monkeypatch.setattr(download, "STALL_SECONDS", 0.4)
     with pytest.raises(DataError, match=r"; [\d,]+ bytes are kept, and the next run goes on from there\)$"):
         fetch(mirror, tmp_path / "file", behaviour, "gone")
@@ -101,6 +102,7 @@ def test_what_has_arrived_is_kept_and_the_next_source_and_the_next_run_go_on_fro
     assert kept >= 500_000
     fetch(mirror, tmp_path / "file", "good")
     assert mirror.asked[-1] == ("good", kept)
+    assert caplog.messages[-1] == f"downloading {mirror.url('good')} (from byte {kept:,} on)"
     assert (tmp_path / "file").read_bytes() == CONTENT
 
 

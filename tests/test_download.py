@@ -84,6 +84,8 @@ def test_a_bad_source_is_left_for_the_next_one_and_named_with_its_reason_if_ther
         DataError, match=rf"^could not be downloaded \(.*/{behaviour}/file: {reason}; .*/gone/file: 404"
     ):
         fetch(mirror, tmp_path / "file", behaviour, "gone")
+    if behaviour in ("wrong", "other"):
+        assert names(tmp_path) == {"file.lock"}  # nothing of it is kept
     assert "file" not in names(tmp_path)
     fetch(mirror, tmp_path / "file", behaviour, "good")
     assert (tmp_path / "file").read_bytes() == CONTENT

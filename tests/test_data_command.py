@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from src.data import cifar10, fashion_mnist
+from src.data import cifar10, fashion_mnist, sources
 from src.data.__main__ import main
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -57,6 +57,24 @@ def test_fetching_decodes_into_the_cache(fashion_root: Path, capsys: Captured) -
         "fashion-mnist_test.npz",
         "fashion-mnist_train.npz",
     ]
+
+
+def test_official_bytes_are_verified_anew_though_they_are_decoded(fashion_root: Path, capsys: Captured) -> None:
+    look(fashion_root, "data=fashion_mnist", "fetch=true")
+    path = fashion_root / "FashionMNIST" / "raw" / "train-labels-idx1-ubyte"
+    before = path.stat()
+    path.write_bytes(path.read_bytes()[:-1] + b"\x00")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))  # rot does not change the time
+    assert look(fashion_root, "data=fashion_mnist") == 3
+    assert capsys.readouterr().err.startswith(f"error: {path} is damaged")
+
+
+def test_an_image_folder_is_not_decoded_twice(cifar_images: Path, capsys: Captured, monkeypatch: Any) -> None:
+    look(cifar_images, "data=cifar2", "fetch=true")
+    sources.read.cache_clear()
+    monkeypatch.setattr("src.data.image_folder.decode", lambda *arguments: pytest.fail("decoded again"))
+    assert look(cifar_images, "data=cifar2") == 0
+    assert "24 images, none is missing" in capsys.readouterr().out
 
 
 def test_what_is_damaged_is_an_error_and_the_others_are_shown_all_the_same(

@@ -21,7 +21,7 @@ from src.data.lock import exclusive
 from src.errors import CannotWrite, DataError
 
 CONNECT_SECONDS = 10.0
-IMPATIENT_SECONDS = 3.0  # to connect, once another source has not answered: without a network this must not take long
+IMPATIENT_SECONDS = 2.0  # to connect, once another source has not answered: without a network this must not take long
 STALL_SECONDS = 20.0
 STALL_BYTES_PER_SECOND = 100_000
 WORTH_ASKING_AGAIN = 1 << 20  # bytes that a source has sent before it broke off

@@ -150,6 +150,15 @@ def test_a_source_that_cannot_continue_sends_all_of_it(mirror: Mirror, tmp_path:
     assert (tmp_path / "file").read_bytes() == CONTENT
 
 
+def test_what_a_source_sent_that_broke_off_and_cannot_continue_is_of_use_to_the_next(
+    mirror: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "WORTH_ASKING_AGAIN", 1000)
+    fetch(mirror, tmp_path / "file", "breaks_off_whole", "good")
+    assert mirror.asked == [("breaks_off_whole", 0), ("breaks_off_whole", 5000), ("good", 5000)]
+    assert (tmp_path / "file").read_bytes() == CONTENT
+
+
 def test_where_there_is_no_packed_file_the_unpacked_one_is_fetched(mirror: Mirror, tmp_path: Path) -> None:
     download.download([mirror.url("plain", "file.gz")], tmp_path / "file", check, max_bytes=len(CONTENT))
     assert (tmp_path / "file").read_bytes() == CONTENT

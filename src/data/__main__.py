@@ -30,9 +30,7 @@ SHOWN = ("fashion_mnist", "cifar2", "cifar10")
 KEYS = ("data", "fetch", "stats", "figure", "seed")
 IN_FIGURE = 10  # images of each class
 MOST_CLASSES = 20  # in a figure
-CLOSE = (
-    0.005  # to what a mean or deviation of the config must come: JPEG images are a little flatter than the originals
-)
+CLOSE = 0.005  # as a mean or deviation must be to that of the config: JPEG images are flatter than the originals
 
 
 def main(words: Sequence[str]) -> int:

@@ -140,9 +140,12 @@ class Arriving:
             gather(url, self.path, seconds=seconds, max_bytes=self.max_bytes, patient=patient)
             self.finish(self.path)
             return
-        except (CannotContinue, DataError):
+        except CannotContinue:
+            if not before:  # it broke off, and what it sent by then is of use to the next source
+                raise
+        except DataError:
             if not before:
-                self.path.unlink(missing_ok=True)
+                self.path.unlink()
                 raise
         os.truncate(self.path, before)
         anew = self.path.with_name(f"{self.path.name}.new")

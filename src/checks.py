@@ -56,6 +56,11 @@ def integer(low: int, high: int | None = None, *, example: int, or_null: bool = 
     )
 
 
+def auto_or_integer(*, example: int) -> Rule:
+    rule = integer(1, example=example)
+    return Rule(f"auto or {rule.text}", lambda value: value == "auto" or rule.holds(value), rule.example)
+
+
 def number(text: str, holds: Callable[[float], bool], *, example: str) -> Rule:
     return Rule(text, lambda value: is_number(value) and holds(value), example)
 
@@ -82,6 +87,10 @@ LIMIT = Rule(
 
 RULES: dict[str, Rule] = {
     "seed": integer(0, LARGEST_SEED, example=0),
+    "threads": auto_or_integer(example=1),
+    "matmul_precision": one_of("highest", "high", "medium"),
+    "steps_per_execution": auto_or_integer(example=1),
+    "cuda_graph": IS_TRUE_OR_FALSE,
     "data.root": Rule("a folder", is_path, "data"),
     "data.source": one_of("auto", "synthetic"),
     "data.sources": Rule(

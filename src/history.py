@@ -12,9 +12,11 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import Logger
 from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
 
 COLUMNS = ("epoch", "train/loss", "train/acc", "val/loss", "val/acc", "lr")
 log = logging.getLogger(__name__)
+details_log = logging.getLogger("details")  # goes to train.log alone
 
 
 class History(Logger, Callback):
@@ -22,20 +24,23 @@ class History(Logger, Callback):
 
     Args:
         run_dir: gets metrics.csv and the TensorBoard event file.
-        max_epochs: for "epoch 3/10" in the printed line.
+        max_epochs: for "epoch 3/10" in the line of an epoch.
+        quiet: do not print that line, but leave it to train.log.
 
     Attributes:
         rows: those of the epochs so far; the keys are `COLUMNS`, less those of `val` in an epoch without validation.
         train_seconds: wall time of the fit, validation included, loading and testing not.
     """
 
-    def __init__(self, run_dir: Path, *, max_epochs: int) -> None:
+    def __init__(self, run_dir: Path, *, max_epochs: int, quiet: bool = False) -> None:
         super().__init__()
         self.run_dir = run_dir
         self.max_epochs = max_epochs
+        self.epoch_log = details_log if quiet else log
         self.rows: list[dict[str, float]] = []
         self.row: dict[str, float] = {}
         self.train_seconds = 0.0
+        self.lr = 0.0  # at the start of the epoch
 
     @property
     def name(self) -> str:
@@ -59,6 +64,9 @@ class History(Logger, Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.train_seconds = time.perf_counter() - self.train_started
 
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.lr = trainer.optimizers[0].param_groups[0]["lr"]
+
     @property
     def best(self) -> dict[str, float]:
         """The row of the first epoch with the highest validation accuracy."""
@@ -66,6 +74,8 @@ class History(Logger, Callback):
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Takes the metrics of one split at the end of epoch `step`; the training split's come last."""
+        if "train/loss" in metrics:
+            metrics = metrics | {"lr": self.lr}
         self.draw(metrics, step)
         self.row |= metrics
         if "train/loss" in metrics and step is not None:
@@ -86,17 +96,13 @@ class History(Logger, Callback):
                 table.writeheader()
             table.writerow(row)
         now = time.perf_counter()
-        log.info(
-            "epoch %d/%d   %s%.1f s",
-            row["epoch"],
-            self.max_epochs,
-            "".join(
-                f"{split} loss {readable(row[f'{split}/loss'])} acc {row[f'{split}/acc']:.4f}   "
-                for split in ("train", "val")
-                if f"{split}/loss" in row
-            ),
-            now - self.row_started,
+        splits = "".join(
+            f"{split} loss {readable(row[f'{split}/loss'])} acc {row[f'{split}/acc']:.4f}   "
+            for split in ("train", "val")
+            if f"{split}/loss" in row
         )
+        with tqdm.external_write_mode():  # a progress bar makes room
+            self.epoch_log.info("epoch %d/%d   %s%.1f s", row["epoch"], self.max_epochs, splits, now - self.row_started)
         self.row_started = now
 
     @rank_zero_only

@@ -59,6 +59,11 @@ class Classifier(nn.Module, ABC):
     def forward(self, images: Tensor) -> Tensor:
         """Images (batch, channels, height, width) to scores (batch, num_classes)."""
 
+    @property
+    def num_parameters(self) -> int:
+        """Numbers that are learned."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
     def loss(self, *, scores: Tensor, labels: Tensor) -> Tensor:
         """Mean loss over the batch; scores (batch, num_classes), labels (batch,) of int64."""
         return self._loss(scores, labels)

@@ -9,6 +9,7 @@ import shlex
 import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ class RunResult:
         images_per_second: training images over `train_seconds`.
         num_parameters: that are trained.
         device: where the network was trained.
+        threads: CPU threads it was trained with.
         data_source: where the images were found.
         validation: what `val` is, `train split` or `official test`.
     """
@@ -45,15 +47,24 @@ class RunResult:
     images_per_second: float
     num_parameters: int
     device: str
+    threads: int
     data_source: str
     validation: str
 
 
-def record(run: Callable[[], RunResult], *, run_dir: Path, seed: int, overrides: list[str]) -> int:
+def record(
+    run: Callable[[], RunResult],
+    *,
+    tell: Callable[[RunResult, Path], None],
+    run_dir: Path,
+    seed: int,
+    overrides: list[str],
+) -> int:
     """Runs and writes metrics.json, however it ends; returns the exit code.
 
     Args:
         run: the work.
+        tell: tells of a completed run.
         run_dir: the run's folder.
         seed: of the run.
         overrides: as typed.
@@ -80,7 +91,7 @@ def record(run: Callable[[], RunResult], *, run_dir: Path, seed: int, overrides:
         except OSError as second:
             failure_log.error("error: %s could not be written either: %s", METRICS_FILE, second)
         return known.exit_code if known else 1
-    report(result, run_dir)
+    tell(result, run_dir)
     return 0
 
 
@@ -111,6 +122,7 @@ def read_metrics(sweep_dir: Path) -> dict[Path, dict[str, Any]]:
     return {path.parent: json.loads(path.read_text()) for path in sorted(sweep_dir.glob(f"*/{METRICS_FILE}"))}
 
 
+@cache  # the code of a process is that of its start
 def provenance() -> dict[str, Any]:
     """What produced a result: versions, git commit, and whether files had changed since that commit."""
     commit = git("rev-parse", "HEAD")
@@ -137,7 +149,7 @@ def typeable(folder: Path) -> str:
     return shlex.quote(str(folder) if relative.startswith("..") else relative)
 
 
-def report(result: RunResult, run_dir: Path) -> None:
+def report_run(result: RunResult, run_dir: Path) -> None:
     """Tells how a run ended, and what to type next."""
     folder = typeable(run_dir)
     logdir = "outputs" if folder.startswith("outputs/") else folder
@@ -153,3 +165,16 @@ def report(result: RunResult, run_dir: Path) -> None:
     )
     log.info("  folder       %s", folder)
     log.info("  tensorboard  tensorboard --logdir %s", logdir)
+
+
+def report_job(result: RunResult, run_dir: Path) -> None:
+    """Tells how a job of a sweep ended, in one line."""
+    log.info(
+        "%s   val acc %.4f (epoch %d of %d)   test acc %.4f   %.1f s",
+        run_dir.name,
+        result.metrics["val/acc"],
+        result.best_epoch,
+        result.epochs,
+        result.metrics["test/acc"],
+        result.train_seconds,
+    )

@@ -1,12 +1,11 @@
 """Learning rates over a run: each takes an optimizer and the number of its steps, and is stepped after every one."""
 
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LRScheduler, OneCycleLR
+from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
 
 
-def constant(optimizer: Optimizer, *, total_steps: int) -> LRScheduler:
-    """The learning rate stays where the optimizer has it."""
-    return ConstantLR(optimizer, factor=1.0, total_iters=total_steps)
+def constant(optimizer: Optimizer, *, total_steps: int) -> None:
+    """The learning rate stays where the optimizer has it: there is nothing to step."""
 
 
 def cosine(optimizer: Optimizer, *, total_steps: int) -> LRScheduler:

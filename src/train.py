@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 from src.command_line import build, is_helper_process, run_command
 from src.errors import BadInput, LabError
 from src.jobs import CONF
-from src.run import RunResult, record
+from src.run import RunResult, record, report_job, report_run
 
 if TYPE_CHECKING:
     from lightning import Trainer
@@ -26,15 +26,21 @@ if TYPE_CHECKING:
     from src.task import ClassificationTask
 
 
-def train(cfg: DictConfig, run_dir: Path) -> RunResult:
-    """Trains and tests one network as `cfg` says; checkpoints and curves go to `run_dir`."""
+def train(cfg: DictConfig, run_dir: Path, *, quiet: bool = False) -> RunResult:
+    """Trains and tests one network as `cfg` says; checkpoints and curves go to `run_dir`.
+
+    On the terminal, unless `quiet`, a bar moves and a line an epoch is printed.
+    """
     # Imported here, so that --help and a mistyped command do not wait for torch.
     from lightning import Trainer, seed_everything
-    from lightning.pytorch.callbacks import ModelCheckpoint
 
+    from src.checkpoints import KeepBest, KeepLast
+    from src.compute import prepare_torch
     from src.data.datamodules import ImageDataModule
+    from src.executions import steps_per_execution
     from src.history import History, quiet_lightning
     from src.networks import Classifier
+    from src.progress import Progress
     from src.task import ClassificationTask
 
     quiet_lightning()
@@ -43,18 +49,22 @@ def train(cfg: DictConfig, run_dir: Path) -> RunResult:
     data: ImageDataModule = build(cfg.data)
     network: Classifier = build(cfg.model, image_shape=data.image_shape, num_classes=data.num_classes)
     optimizer, scheduler = build(cfg.optimizer), build(cfg.scheduler)
-    task = ClassificationTask(network, num_classes=data.num_classes, optimizer=optimizer, scheduler=scheduler)
+    task = ClassificationTask(
+        network, num_classes=data.num_classes, optimizer=optimizer, scheduler=scheduler, cuda_graph=cfg.cuda_graph
+    )
+    prepare_torch(
+        threads=cfg.threads,
+        matmul_precision=cfg.matmul_precision,
+        num_parameters=network.num_parameters,
+        images_per_step=data.images_per_step,
+    )
 
-    history = History(run_dir, max_epochs=cfg.trainer.max_epochs)
-    # Saved at the end of the training epoch: by then a loss that is not finite has ended the run.
-    checkpoint = partial(
-        ModelCheckpoint, run_dir / "checkpoints", save_on_train_epoch_end=True, enable_version_counter=False
-    )
-    keep_best = checkpoint(filename="best", monitor="val/acc", mode="max")
-    keep_last = checkpoint(filename="last")  # `save_last` would only follow a new best
-    trainer: Trainer = build(
-        cfg.trainer, logger=history, callbacks=[keep_best, keep_last, history], default_root_dir=str(run_dir)
-    )
+    history = History(run_dir, max_epochs=cfg.trainer.max_epochs, quiet=quiet)
+    keep_best = KeepBest(run_dir / "checkpoints")
+    keep_last = KeepLast(run_dir / "checkpoints", keep_best)
+    callbacks = [keep_best, keep_last, history, Progress(quiet=quiet)]
+    trainer: Trainer = build(cfg.trainer, logger=history, callbacks=callbacks, default_root_dir=str(run_dir))
+    data.steps_per_execution = steps_per_execution(cfg.steps_per_execution, trainer)
     trainer.fit(task, data)
     if not keep_best.best_model_path:
         raise BadInput("no epoch was validated, so there is no best one. Remove what keeps the trainer from it.")
@@ -66,6 +76,8 @@ def train(cfg: DictConfig, run_dir: Path) -> RunResult:
 
 def result_of(trainer: "Trainer", task: "ClassificationTask", data: "ImageDataModule", history: "History") -> RunResult:
     """What a trained and tested task comes to."""
+    import torch
+
     return RunResult(
         metrics={
             **{name: history.best[name] for name in ("val/acc", "val/loss")},
@@ -74,8 +86,9 @@ def result_of(trainer: "Trainer", task: "ClassificationTask", data: "ImageDataMo
         best_epoch=int(history.best["epoch"]),
         epochs=len(history.rows),
         train_seconds=history.train_seconds,
-        images_per_second=task.images_trained * trainer.world_size / history.train_seconds,
-        num_parameters=sum(parameter.numel() for parameter in task.network.parameters()),
+        images_per_second=task.train_tally.images * trainer.world_size / history.train_seconds,
+        num_parameters=task.network.num_parameters,
+        threads=torch.get_num_threads(),
         device=str(trainer.strategy.root_device),
         data_source=data.source,
         validation="official test" if data.validation == "test" else "train split",
@@ -86,7 +99,8 @@ def result_of(trainer: "Trainer", task: "ClassificationTask", data: "ImageDataMo
 def main(cfg: DictConfig) -> None:
     job = HydraConfig.get()
     run_dir = Path(job.runtime.output_dir)
-    run = partial(train, cfg, run_dir)
+    in_sweep = job.mode == RunMode.MULTIRUN
+    run = partial(train, cfg, run_dir, quiet=in_sweep)
     if is_helper_process():
         try:
             run()
@@ -95,9 +109,10 @@ def main(cfg: DictConfig) -> None:
                 sys.exit(1)
             raise
         return
-    exit_code = record(run, run_dir=run_dir, seed=cfg.seed, overrides=list(job.overrides.task))
+    tell = report_job if in_sweep else report_run
+    exit_code = record(run, tell=tell, run_dir=run_dir, seed=cfg.seed, overrides=list(job.overrides.task))
     # A failed job does not end a sweep, whose exit code comes from what its jobs have written down.
-    if exit_code and job.mode == RunMode.RUN:
+    if exit_code and not in_sweep:
         sys.exit(exit_code)
 
 

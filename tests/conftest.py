@@ -20,6 +20,7 @@ from PIL import Image
 
 from src.data import cifar10, fashion_mnist, images, sources, synthetic
 from src.jobs import CONF
+from src.run import provenance
 
 Compose = Callable[..., DictConfig]
 
@@ -40,7 +41,8 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def nothing_read_yet() -> None:
-    for made_once in (sources.read, sources.fetch_failure, synthetic.generate, images.resized, images.resident):
+    read = (sources.read, sources.fetch_failure, synthetic.generate, images.resized, images.resident)
+    for made_once in (*read, provenance):
         made_once.cache_clear()
 
 

@@ -1,6 +1,8 @@
 import csv
+import logging
 from pathlib import Path
 
+import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from src.history import COLUMNS, History, readable
@@ -11,7 +13,8 @@ def recorded(tmp_path: Path, accuracies: list[float]) -> History:
     history.on_train_start(None, None)  # type: ignore[arg-type]
     for epoch, accuracy in enumerate(accuracies, start=1):
         history.log_metrics({"val/loss": 1 / epoch, "val/acc": accuracy}, epoch)
-        history.log_metrics({"lr": 0.1, "train/loss": 2 / epoch, "train/acc": accuracy / 2}, epoch)
+        history.lr = 0.1
+        history.log_metrics({"train/loss": 2 / epoch, "train/acc": accuracy / 2}, epoch)
     history.on_train_end(None, None)  # type: ignore[arg-type]
     history.close()
     return history
@@ -42,7 +45,8 @@ def test_an_epoch_without_validation_leaves_its_columns_empty(tmp_path: Path) ->
     for epoch in (1, 2):
         if epoch == 1:
             history.log_metrics({"val/loss": 1.0, "val/acc": 0.5}, epoch)
-        history.log_metrics({"lr": 0.1, "train/loss": 2.0, "train/acc": 0.25}, epoch)
+        history.lr = 0.1
+        history.log_metrics({"train/loss": 2.0, "train/acc": 0.25}, epoch)
     history.close()
     assert (tmp_path / "metrics.csv").read_text().splitlines()[1:] == ["1,2.0,0.25,1.0,0.5,0.1", "2,2.0,0.25,,,0.1"]
     assert history.best["epoch"] == 1
@@ -63,3 +67,16 @@ def test_the_time_of_the_fit_is_taken(tmp_path: Path) -> None:
 def test_huge_losses_stay_readable() -> None:
     assert readable(0.7865) == "0.7865"
     assert readable(71929142314352495571304544468992.0) == "7.19e+31"
+
+
+def test_a_quiet_run_leaves_the_lines_of_its_epochs_to_train_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for quiet, name in ((False, "src.history"), (True, "details")):
+        history = History(tmp_path, max_epochs=3, quiet=quiet)
+        history.on_train_start(None, None)  # type: ignore[arg-type]
+        with caplog.at_level(logging.INFO):
+            history.log_metrics({"train/loss": 2.0, "train/acc": 0.25}, 2)
+        history.close()
+        assert caplog.records[-1].name == name
+        assert caplog.records[-1].message.startswith("epoch 2/3   train loss 2.0000 acc 0.2500   ")

@@ -7,7 +7,7 @@ import pytest
 
 from src import run
 from src.errors import BadInput, CannotWrite, DataError, Diverged
-from src.run import RunResult, provenance, record
+from src.run import RunResult, provenance, record, report_job, report_run
 
 RESULT = RunResult(
     metrics={"val/acc": 0.75, "val/loss": 0.5, "test/acc": 0.7, "test/loss": 0.6},
@@ -17,6 +17,7 @@ RESULT = RunResult(
     images_per_second=1000.0,
     num_parameters=7850,
     device="cpu",
+    threads=2,
     data_source="synthetic",
     validation="train split",
 )
@@ -28,7 +29,7 @@ def recorded(run_dir: Path, error: BaseException | None = None) -> tuple[int, di
             raise error
         return RESULT
 
-    code = record(work, run_dir=run_dir, seed=7, overrides=["model=mlp"])
+    code = record(work, tell=report_run, run_dir=run_dir, seed=7, overrides=["model=mlp"])
     return code, json.loads((run_dir / "metrics.json").read_text())
 
 
@@ -37,7 +38,8 @@ def test_metrics_json_holds_what_the_contract_lists(tmp_path: Path) -> None:
     assert code == 0
     assert set(metrics) == {
         *("status", "val/acc", "val/loss", "test/acc", "test/loss", "best_epoch", "epochs"),
-        *("train_seconds", "images_per_second", "seed", "num_parameters", "device", "data_source", "validation"),
+        *("train_seconds", "images_per_second", "seed", "num_parameters", "device", "threads"),
+        *("data_source", "validation"),
         *("overrides", "versions", "git_commit", "git_dirty"),
     }
     assert metrics["status"] == "completed"
@@ -105,7 +107,7 @@ def test_when_the_result_cannot_be_written_the_first_error_is_still_told(
         raise OSError(28, "No space left on device", "metrics.json")
 
     monkeypatch.setattr(run, "write_metrics", full)
-    assert record(lambda: RESULT, run_dir=tmp_path, seed=0, overrides=[]) == 74
+    assert record(lambda: RESULT, tell=report_run, run_dir=tmp_path, seed=0, overrides=[]) == 74
     assert "could not write metrics.json: No space left on device" in caplog.text
 
 
@@ -120,3 +122,10 @@ def test_provenance_names_versions_and_the_commit_of_this_checkout(monkeypatch: 
 def test_without_git_there_is_no_commit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert (provenance()["git_commit"], provenance()["git_dirty"]) == (None, None)
+
+
+def test_a_job_of_a_sweep_is_told_in_one_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        report_job(RESULT, tmp_path / "003_optimizer.lr=0.1")
+    (record,) = caplog.records
+    assert record.message.startswith("003_optimizer.lr=0.1   val acc 0.7500 (epoch 2 of ")

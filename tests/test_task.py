@@ -10,7 +10,7 @@ from torch import Tensor
 from src.errors import BadInput, Diverged
 from src.networks import SoftmaxRegression
 from src.schedulers import constant, cosine
-from src.task import ClassificationTask
+from src.task import COUNTED_AT_ONCE, ClassificationTask, Tally
 
 Batch = tuple[Tensor, Tensor]
 
@@ -112,8 +112,33 @@ def test_the_scheduler_is_stepped_after_every_batch_and_ends_with_the_run(tmp_pa
     assert run.optimizers[0].param_groups[0]["lr"] == pytest.approx(0, abs=1e-9)
 
 
-def test_the_learning_rate_of_an_epoch_is_that_of_its_first_step(tmp_path: Path) -> None:
-    measured, data = task(scheduler=cosine), batches(4, 4, 4)
-    run = trainer(tmp_path, epochs=2)
+def test_a_constant_learning_rate_has_no_scheduler(tmp_path: Path) -> None:
+    measured, data = task(), batches(4, 4)
+    run = trainer(tmp_path)
     run.fit(measured, data, data)
-    assert run.callback_metrics["lr"].item() == pytest.approx(0.25)  # half-way down the cosine
+    assert run.lr_scheduler_configs == [] and run.optimizers[0].param_groups[0]["lr"] == 0.5
+
+
+def test_a_tally_hands_batches_to_torchmetrics_many_at_a_time_and_counts_each_image_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tally, handed = Tally("val", num_classes=3), list[int]()
+    update = tally.metrics.update
+    monkeypatch.setattr(
+        tally.metrics, "update", lambda **kwargs: (handed.append(len(kwargs["losses"])), update(**kwargs))
+    )
+    torch.manual_seed(0)
+    sizes = [4] * (COUNTED_AT_ONCE + 2) + [3, 4]
+    losses, scores = torch.rand(len(sizes)), [torch.rand(size, 3) for size in sizes]
+    labels = [torch.randint(3, (size,)) for size in sizes]
+    for _ in range(2):
+        for batch in zip(losses, scores, labels, strict=True):
+            tally.add(*batch)
+        values = tally.take()
+        assert handed == [COUNTED_AT_ONCE, 2, 1, 1]
+        expected = (torch.cat(scores).argmax(1) == torch.cat(labels)).double().mean().item()
+        assert values["val/acc"].item() == pytest.approx(expected, rel=1e-6)
+        mean = (losses.double() * torch.tensor(sizes)).sum().item() / sum(sizes)
+        assert values["val/loss"].item() == pytest.approx(mean, rel=1e-6)
+        handed.clear()
+    assert tally.images == 2 * sum(sizes)

@@ -13,6 +13,7 @@ from src.data.augment import augmented
 from src.data.images import Images, OfficialSets, Split, resident, resized
 from src.data.loader import EVAL_BATCH_SIZE, Batches, Shuffle
 from src.errors import DataError
+from src.executions import Executions, check_same_executions
 
 
 class ImageDataModule(LightningDataModule, ABC):
@@ -38,6 +39,7 @@ class ImageDataModule(LightningDataModule, ABC):
 
     Attributes:
         class_names: in the order of the labels.
+        steps_per_execution: batches that the trainer gets at once.
         source: where the images were found; known after `setup`.
     """
 
@@ -77,6 +79,7 @@ class ImageDataModule(LightningDataModule, ABC):
         self.splits: dict[str, Split] = {}
         self.train_batches: Batches | None = None
         self.resume_at: dict[str, int] = {}
+        self.steps_per_execution = 1
 
     @abstractmethod
     def read(self) -> OfficialSets:
@@ -91,6 +94,11 @@ class ImageDataModule(LightningDataModule, ABC):
         """(channels, height, width)."""
         size = self.resize or self.data_set.size
         return (self.data_set.channels, size, size)
+
+    @property
+    def images_per_step(self) -> int:
+        """Images in a training batch; of `full` ones those of the official training set, as more is not known yet."""
+        return self.num_classes * self.data_set.train_per_class if self.batch_size == "full" else self.batch_size
 
     def prepare_data(self) -> None:
         """Downloads what is missing; in a distributed run Lightning calls this in one process, before `setup`."""
@@ -139,7 +147,7 @@ class ImageDataModule(LightningDataModule, ABC):
             "test": test,
         }
 
-    def train_dataloader(self) -> Batches:
+    def train_dataloader(self) -> Batches | Executions:
         split = self.on_device("train")
         self.train_batches = self.batches(
             split,
@@ -149,14 +157,18 @@ class ImageDataModule(LightningDataModule, ABC):
             drop_last=self.drop_last,
         )
         if self.resume_at:
+            check_same_executions(self.resume_at, self.steps_per_execution, num_batches=len(self.train_batches))
             self.train_batches.load_state_dict(self.resume_at)
-        return self.train_batches
+        if self.steps_per_execution == 1:
+            return self.train_batches
+        return Executions(self.train_batches, self.steps_per_execution)
 
     # Lightning asks loaders for their state too, but gives it back only to those that are made after the checkpoint is
     # read: not to ours, whose length the scheduler needs before.
     def state_dict(self) -> dict[str, int]:
         """Where training stands within its epoch, for a checkpoint."""
-        return self.train_batches.state_dict() if self.train_batches else {}
+        position = self.train_batches.state_dict() if self.train_batches else {}
+        return position | {"steps_per_execution": self.steps_per_execution}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
         """Lets the next training loader go on from there."""

@@ -89,6 +89,17 @@ class Batches:
         whole, rest = divmod(len(self.split), self.batch_size)
         return whole + (rest >= self.world_size and not self.drop_last)
 
+    @property
+    def epoch(self) -> int:
+        return self.sampler.epoch if self.sampler is not None else 0
+
+    def batches_done(self) -> int:
+        """Batches of the coming iteration that were handed out before the checkpoint it goes on from."""
+        return self.resume_at["batches"] if self.resume_at["epoch"] == self.epoch else 0
+
+    def batches_left(self) -> int:
+        return len(self) - self.batches_done()
+
     def state_dict(self) -> dict[str, int]:
         """Where an iteration stands: its epoch and the number of batches it has handed out."""
         return dict(self.position)
@@ -98,27 +109,30 @@ class Batches:
         self.resume_at = state
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        epoch = self.sampler.epoch if self.sampler is not None else 0
-        done = self.resume_at["batches"] if self.resume_at["epoch"] == epoch else 0
+        epoch, done = self.epoch, self.batches_done()
         self.resume_at = {"epoch": 0, "batches": 0}
-        index = self.index()
-        for number, positions in enumerate(self.positions()):
-            if number < done:
+        order = self.order()
+        index = self.index().index_select(0, order)
+        labels = self.split.images.labels.index_select(0, self.split.rows.index_select(0, order))
+        for number, batch in enumerate(zip(self.shares(index), self.shares(labels), strict=True), start=1):
+            if number <= done:
                 continue
-            self.position = {"epoch": epoch, "batches": number + 1}
-            yield (
-                self.scaled(self.pixels(index.index_select(0, positions))),
-                self.split.images.labels.index_select(0, self.split.rows.index_select(0, positions)),
-            )
+            self.position = {"epoch": epoch, "batches": number}
+            yield self.scaled(self.pixels(batch[0])), batch[1]
 
-    def positions(self) -> Iterator[Tensor]:
-        """Which images of the split make each batch of this epoch, for this process."""
+    def order(self) -> Tensor:
+        """Which images of the split come in this epoch, one after the other."""
         device = self.split.rows.device
         if self.sampler is None:
-            mine = torch.arange(self.rank, len(self.split), self.world_size, device=device)
-            yield from torch.split(mine, self.batch_size)
+            return torch.arange(self.rank, len(self.split), self.world_size, device=device)
+        return self.sampler.order().to(device)
+
+    def shares(self, ordered: Tensor) -> Iterator[Tensor]:
+        """What belongs to each batch, for this process."""
+        if self.sampler is None:
+            yield from torch.split(ordered, self.batch_size)
             return
-        for batch in torch.split(self.sampler.order().to(device), self.batch_size):
+        for batch in torch.split(ordered, self.batch_size):
             share = len(batch) // self.world_size
             if share and not (self.drop_last and len(batch) < self.batch_size):
                 yield batch[self.rank * share : (self.rank + 1) * share]

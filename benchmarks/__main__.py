@@ -1,0 +1,189 @@
+"""How fast training is: a bare loop, ours, Lightning alone, and what a competent user writes, taking turns.
+
+All arms train the same network on the same batches in the same order, and must end at the same weights: to the last bit
+where they compute with the same number of threads. Writes a Markdown table and JSON.
+
+    BARE       a hand-written loop on resident tensors (benchmarks/bare.py)
+    OURS       src.train: config, task, Trainer, metrics, logging, checkpoints, validation
+    BAREBONES  Lightning's `barebones=True` on the same resident tensors: no metrics, no logging, no checkpoints
+    STOCK      torchvision, DataLoader with the fastest of 0, 2 and 4 workers, torchmetrics, self.log, TensorBoard, the
+               default progress bar
+
+python -m benchmarks
+"""
+
+import argparse
+import json
+import logging
+import os
+import tempfile
+import time
+import warnings
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from lightning import seed_everything
+from torch import Tensor
+
+from benchmarks import bare, processes, stock
+from benchmarks.report import machine, markdown
+from src.command_line import build
+from src.compute import available_threads
+from src.jobs import checked_jobs
+from src.train import train
+
+FASHION, CIFAR2 = ["data=fashion_mnist"], ["data=cifar2", "model=mlp", "model.hidden_sizes=[512]"]
+CASES = {
+    "softmax, batch 64": [*FASHION, "model=softmax", "data.batch_size=64"],
+    "softmax, batch 256": [*FASHION, "model=softmax", "data.batch_size=256"],
+    "mlp 784-256-10, batch 64": [*FASHION, "model=mlp", "data.batch_size=64"],
+    "mlp 784-256-10, batch 256": [*FASHION, "model=mlp", "data.batch_size=256"],
+    "cifar2 mlp 3072-512-2, batch 64": [*CIFAR2, "data.batch_size=64"],
+}
+EPOCHS = 5  # of a fit; of STOCK one
+WORKERS = (0, 2, 4)
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+class Case:
+    """One network on one data set, and the arms that train it: each gives the seconds of an epoch with validation.
+
+    Args:
+        overrides: of the run.
+        folder: for what the arms leave.
+    """
+
+    def __init__(self, overrides: list[str], folder: Path) -> None:
+        self.folder = folder
+        (self.cfg,) = checked_jobs([*overrides, f"trainer.max_epochs={EPOCHS}"], multirun=False).configs
+        data = build(self.cfg.data)
+        data.setup()
+        seed_everything(self.cfg.seed, verbose=False)
+        network = build(self.cfg.model, image_shape=data.image_shape, num_classes=data.num_classes)
+        self.weights = {name: values.clone() for name, values in network.state_dict().items()}
+        hidden = list(self.cfg.model.get("hidden_sizes", []))
+        train_split = data.splits["train"]
+        mean, std = (torch.tensor(v).view(-1, 1, 1) for v in data.normalize) if data.normalize else (None, None)
+        self.task = bare.Task(
+            pixels=train_split.images.pixels,
+            labels=train_split.images.labels,
+            train_rows=train_split.rows,
+            val_rows=data.splits["val"].rows,
+            mean=mean,
+            std=std,
+            sizes=[train_split.images.pixels[0].numel(), *hidden, data.num_classes],
+            batch_size=self.cfg.data.batch_size,
+            lr=self.cfg.optimizer.lr,
+        )
+        self.resident = self.task.to(DEVICE)
+        self.threads = available_threads()
+        self.stock_workers = 0
+        self.final: dict[str, list[Tensor]] = {}
+
+    def ours(self) -> float:
+        with tempfile.TemporaryDirectory(dir=self.folder) as run_dir:
+            result = train(self.cfg, Path(run_dir))
+            last = torch.load(Path(run_dir) / "checkpoints" / "last.ckpt", weights_only=True)
+        self.final["OURS"] = [values.cpu() for values in last["state_dict"].values()]
+        self.threads = result.threads
+        return result.train_seconds / EPOCHS
+
+    def bare(self) -> float:
+        alike(self.threads)
+        seconds, self.final["BARE"], _ = bare.train(self.resident, self.weights, epochs=EPOCHS)
+        return sum(seconds) / EPOCHS
+
+    def barebones(self) -> float:
+        alike(self.threads)
+        seconds, self.final["BAREBONES"] = stock.barebones(self.resident, self.weights, epochs=EPOCHS)
+        return seconds
+
+    def stock(self, epochs: int = 1) -> float:
+        alike(available_threads())
+        settings: dict[str, Any] = {"workers": self.stock_workers, "folder": self.folder}
+        seconds, self.final["STOCK"] = stock.stock(self.task, self.weights, epochs=epochs, **settings)
+        return seconds
+
+    def choose_stock(self) -> None:
+        """The fastest number of workers for STOCK, by the median of three epochs each."""
+        trials: dict[int, list[float]] = {workers: [] for workers in WORKERS}
+        for _ in range(3):
+            for self.stock_workers in WORKERS:
+                trials[self.stock_workers].append(self.stock())
+        self.stock_workers = min(WORKERS, key=lambda workers: median(trials[workers]))
+
+    def check_weights(self) -> str:
+        """That all arms end at the same weights; says how equal they are.
+
+        Raises:
+            AssertionError: they do not.
+        """
+        self.ours()
+        self.bare()
+        self.barebones()
+        self.stock(epochs=EPOCHS)
+        bits = []
+        for arm, weights in self.final.items():
+            for ours, theirs in zip(self.final["BARE"], weights, strict=True):
+                torch.testing.assert_close(theirs, ours, rtol=1e-3, atol=1e-4, msg=f"{arm} trains something else")
+            if all(torch.equal(a, b) for a, b in zip(self.final["BARE"], weights, strict=True)):
+                bits.append(arm)
+        return ", ".join(bits)
+
+
+def alike(threads: int) -> None:
+    """Undoes what other arms have set in this process."""
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(False)
+
+
+def measured(name: str, overrides: list[str], folder: Path, repeats: int) -> dict[str, Any]:
+    """Seconds of an epoch for each arm of a case, `repeats` times in turn."""
+    case = Case(overrides, folder)
+    equal = case.check_weights()  # the warm-up, too
+    case.choose_stock()
+    arms = {"BARE": case.bare, "OURS": case.ours, "BAREBONES": case.barebones, "STOCK": case.stock}
+    seconds: dict[str, list[float]] = {arm: [] for arm in arms}
+    for _ in range(repeats):
+        for arm, run in arms.items():
+            seconds[arm].append(run())
+    print(f"{name}: {seconds}", flush=True)
+    return {
+        "images": len(case.task.train_rows),
+        "threads": case.threads,
+        "stock_workers": case.stock_workers,
+        "bitwise_equal_weights": equal,
+        "epoch_seconds": seconds,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=5, help="of everything")
+    parser.add_argument("--only", default="", help="part of the names of the cases to measure; no processes then")
+    parser.add_argument("--out", type=Path, default=Path("outputs/benchmark"), help="folder for the tables")
+    options = parser.parse_args()
+    warnings.filterwarnings("ignore")
+    logging.disable(logging.WARNING)
+    os.environ.pop("OMP_NUM_THREADS", None)
+    options.out.mkdir(parents=True, exist_ok=True)
+    began = time.perf_counter()
+    figures: dict[str, Any] = {"machine": machine(DEVICE), "repeats": options.repeats, "cases": {}}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, overrides in CASES.items():
+            if options.only in name:
+                figures["cases"][name] = measured(name, overrides, Path(folder), options.repeats)
+        if not options.only:
+            case = Case(CASES["softmax, batch 256"], Path(folder))
+            workers = figures["cases"]["softmax, batch 256"]["stock_workers"]
+            figures |= processes.measured(case.task, case.weights, Path(folder), options.repeats, workers)
+    figures["minutes"] = (time.perf_counter() - began) / 60
+    (options.out / "benchmark.json").write_text(json.dumps(figures, indent=2) + "\n")
+    (options.out / "benchmark.md").write_text(markdown(figures))
+    print(markdown(figures))
+
+
+if __name__ == "__main__":
+    main()

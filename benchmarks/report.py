@@ -1,0 +1,113 @@
+"""The figures of a benchmark as Markdown tables, with the machine they are from."""
+
+import os
+import platform
+import subprocess
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "hydra-core")
+
+
+def machine(device: torch.device) -> dict[str, Any]:
+    cpu = platform.processor() or platform.machine()
+    if (info := Path("/proc/cpuinfo")).exists():
+        names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if "model name" in line]
+        cpu = next(iter(names), cpu)
+    git = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "commit": git.stdout.strip(),
+        "cpu": cpu,
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "gpu": torch.cuda.get_device_name(0) if device.type == "cuda" else None,
+        "python": platform.python_version(),
+        **{package: version(package) for package in PACKAGES},
+    }
+
+
+def ratio(above: Sequence[float], below: Sequence[float]) -> str:
+    """Median of the paired ratios, with the least and the most."""
+    ratios = [a / b for a, b in zip(above, below, strict=True)]
+    return f"{median(ratios):.2f} ({min(ratios):.2f} - {max(ratios):.2f})"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def markdown(figures: dict[str, Any]) -> str:
+    facts = figures["machine"]
+    device = facts["gpu"] or f"{facts['cores']} cores of {facts['cpu']}"
+    packages = ", ".join(f"{package} {facts[package]}" for package in PACKAGES)
+    head = f"{facts['date']}, commit {facts['commit']}, {device}; Python {facts['python']}, {packages}.\n"
+    head += f"Medians of {figures['repeats']} repeats, the arms in turn; in brackets the least and the most.\n"
+    parts = [head, epochs(figures["cases"])]
+    if "sweep_seconds" in figures:
+        parts += [processes(figures)]
+    return "\n".join(parts)
+
+
+def epochs(cases: dict[str, Any]) -> str:
+    arms = ("BARE", "OURS", "BAREBONES", "STOCK")
+    head = ["one epoch with validation", *(f"{arm}, s" for arm in arms), "OURS images/s", "OURS / BARE", "STOCK / OURS"]
+    rows = []
+    for name, case in cases.items():
+        seconds = case["epoch_seconds"]
+        rows.append(
+            [
+                f"{name} ({case['threads']} threads)",
+                *(f"{median(seconds[arm]):.3f}" for arm in arms),
+                f"{case['images'] / median(seconds['OURS']):,.0f}",
+                ratio(seconds["OURS"], seconds["BARE"]),
+                ratio(seconds["STOCK"], seconds["OURS"]),
+            ]
+        )
+    notes = [
+        f"{name}: weights bitwise equal in {case['bitwise_equal_weights']}; STOCK with {case['stock_workers']} workers"
+        for name, case in cases.items()
+    ]
+    return table(head, rows) + "\n" + "\n".join(f"* {note}" for note in notes) + "\n"
+
+
+def processes(figures: dict[str, Any]) -> str:
+    sweep, answers = figures["sweep_seconds"], figures["answer_seconds"]
+    around, memory = figures["around_the_fit_seconds"], figures["peak_megabytes"]
+    imports = answers["import torch, lightning"]
+    first = around["OURS"]
+    limit = [1.1 * megabytes + 60 for megabytes in memory["BARE"]]
+    rows = [
+        ["sweep of 16 jobs (8 learning rates x 2 batch sizes, softmax, 3 epochs), s", *both(sweep)],
+        ["STOCK / OURS", ratio(sweep["STOCK"], sweep["OURS"]), ""],
+    ]
+    of_arms = [
+        [arm, f"{median(around[arm]):.2f}", f"{median(memory[arm]):.0f}"]
+        for arm in ("BARE", "OURS", "BAREBONES", "STOCK")
+    ]
+    later = figures["later_job_seconds"]["OURS"]
+    notes = [
+        f"OURS uses {ratio(memory['OURS'], limit)} of 1.1 x BARE + 60 MB.",
+        f"Jobs 2..16 of the sweep take {median(later):.3f} s beside their fit, testing included: "
+        f"{ratio(later, first)} of the first.",
+    ]
+    answered = [[name, f"{median(seconds):.2f}", ratio(seconds, imports)] for name, seconds in answers.items()]
+    return "\n".join(
+        [
+            table(["end to end", "OURS", "STOCK"], rows),
+            table(["a process that trains softmax, batch 256", "start and end, s", "peak memory, MB"], of_arms),
+            *(f"* {note}" for note in notes),
+            "",
+            table(["answer", "s", "of the imports"], answered),
+        ]
+    )
+
+
+def both(seconds: dict[str, list[float]]) -> list[str]:
+    return [f"{median(seconds[arm]):.1f} ({min(seconds[arm]):.1f} - {max(seconds[arm]):.1f})" for arm in seconds]

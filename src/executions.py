@@ -1,0 +1,129 @@
+"""Executions: many optimizer steps as one step of Lightning's, so that its loop is paid for once.
+
+`steps_per_execution` is Keras's term. Lightning's loop costs about half a millisecond a step, as much as a step of
+softmax regression does.
+"""
+
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import Any, Literal, Protocol
+
+from lightning import Trainer
+from lightning.pytorch.profilers import PassThroughProfiler
+from lightning.pytorch.strategies import SingleDeviceStrategy
+from torch import Tensor
+
+from src.errors import BadInput
+
+Batch = tuple[Tensor, Tensor]  # images (batch, channels, height, width), labels (batch,)
+MOST_STEPS = 256  # in one execution: of the smallest networks these take a fifth of a second
+PRECISIONS = ("64-true", "32-true", "16-true", "bf16-true", "bf16-mixed")  # those without a gradient scaler
+
+
+class Loader(Protocol):
+    """What is grouped: batches that know how many of them are left in the coming epoch."""
+
+    sampler: Any
+
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[Batch]: ...
+    def batches_left(self) -> int: ...
+    def state_dict(self) -> dict[str, int]: ...
+    def load_state_dict(self, state: dict[str, int]) -> None: ...
+
+
+class Execution:
+    """Consecutive batches for one step of Lightning's, each made when its turn comes."""
+
+    def __init__(self, batches: Iterator[Batch], count: int) -> None:
+        self.batches = batches
+        self.count = count
+
+    def all_but_last(self) -> Iterator[Batch]:
+        return islice(self.batches, self.count - 1)
+
+    def last(self) -> Batch:
+        return next(self.batches)
+
+
+class Executions:
+    """A loader of executions instead of batches.
+
+    Args:
+        loader: of the batches.
+        steps: batches in an execution; the last one of an epoch may have fewer.
+    """
+
+    def __init__(self, loader: Loader, steps: int) -> None:
+        self.loader = loader
+        self.steps = steps
+        self.sampler, self.batch_sampler = loader.sampler, None  # the names by which Lightning finds set_epoch
+
+    def __len__(self) -> int:
+        return -(-len(self.loader) // self.steps)
+
+    def __iter__(self) -> Iterator[Execution]:
+        left, batches = self.loader.batches_left(), iter(self.loader)
+        while left > 0:
+            count = min(left, self.steps)
+            yield Execution(batches, count)
+            left -= count
+
+    def state_dict(self) -> dict[str, int]:
+        return self.loader.state_dict()
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.loader.load_state_dict(state)
+
+
+def steps_per_execution(wanted: int | Literal["auto"], trainer: Trainer) -> int:
+    """How many optimizer steps this trainer can take at once, of those wanted; `auto` wants many.
+
+    Raises:
+        BadInput: several are wanted, but Lightning has to see each.
+    """
+    reason = needs_every_step(trainer)
+    if wanted == "auto":
+        return 1 if reason else MOST_STEPS
+    if wanted > 1 and reason:
+        rule = f"1 or auto with this {reason}"
+        raise BadInput(f"steps_per_execution must be {rule}, got {wanted}. Try steps_per_execution=auto.")
+    return wanted
+
+
+def needs_every_step(trainer: Trainer) -> str | None:
+    """The setting for which Lightning has to see every optimizer step, if there is one: most of them count batches."""
+    settings = {
+        "trainer.accumulate_grad_batches": trainer.accumulate_grad_batches != 1,
+        "trainer.max_steps": trainer.max_steps != -1,
+        "trainer.limit_train_batches": is_part(trainer.limit_train_batches),
+        "trainer.val_check_interval": is_part(trainer.val_check_interval),
+        "trainer.precision": trainer.precision not in PRECISIONS,
+        "trainer.strategy": type(trainer.strategy) is not SingleDeviceStrategy,  # others share gradients at each step
+        "trainer.profiler": not isinstance(trainer.profiler, PassThroughProfiler),  # type: ignore[attr-defined]
+    }
+    return next((name for name, needs in settings.items() if needs), None)
+
+
+def is_part(of_an_epoch: float | None) -> bool:
+    """Whether a setting of Lightning's, a count if an integer and else a share, can mean less than all batches."""
+    return of_an_epoch is not None and (isinstance(of_an_epoch, int) or of_an_epoch != 1.0)
+
+
+def check_same_executions(state: Mapping[str, int], steps: int, *, num_batches: int) -> None:
+    """Lightning counts in executions what is left of an epoch: they must be those it was begun with.
+
+    Args:
+        state: of the data module, when the checkpoint was saved.
+        steps: of an execution now.
+        num_batches: of an epoch.
+
+    Raises:
+        BadInput: they differ in the middle of an epoch.
+    """
+    before = state["steps_per_execution"]
+    if 0 < state["batches"] < num_batches and before != steps:
+        raise BadInput(
+            f"steps_per_execution must be {before} to go on from the middle of an epoch, as when the checkpoint was "
+            f"saved, got {steps}. Try steps_per_execution={before}."
+        )

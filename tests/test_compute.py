@@ -1,0 +1,68 @@
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from src import compute
+from src.compute import available_threads, prepare_torch
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def as_before() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+    torch.set_float32_matmul_precision("highest")
+
+
+def threads(num_parameters: int, images_per_step: int, wanted: object = "auto") -> int:
+    prepare_torch(
+        threads=wanted,  # type: ignore[arg-type]
+        matmul_precision="highest",
+        num_parameters=num_parameters,
+        images_per_step=images_per_step,
+    )
+    return torch.get_num_threads()
+
+
+def test_there_are_as_many_threads_as_the_steps_keep_busy_and_no_more_than_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(compute, "available_threads", lambda: 3)
+    softmax, mlp = 7850, 203_530
+    assert [threads(softmax, 64), threads(softmax, 256), threads(mlp, 64)] == [1, 3, 3]
+    assert [threads(500_000, 2), threads(500_001, 2), threads(1, 1)] == [1, 2, 1]
+
+
+def test_a_number_that_is_typed_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compute, "available_threads", lambda: 1)
+    assert threads(7850, 64, wanted=2) == 2
+
+
+def test_what_is_available_does_not_depend_on_what_was_set_before() -> None:
+    before = available_threads()
+    torch.set_num_threads(before + 1)
+    assert available_threads() == before
+
+
+def test_a_launcher_that_shares_out_the_cores_is_obeyed() -> None:
+    code = (
+        "from src.compute import prepare_torch; import torch;"
+        "prepare_torch(threads='auto', matmul_precision='highest', num_parameters=10**9, images_per_step=64);"
+        "print(torch.get_num_threads())"
+    )
+    line, environment = [sys.executable, "-c", code], os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "1"
+
+
+def test_the_precision_of_products_is_set_for_every_run() -> None:
+    for precision in ("high", "highest"):
+        prepare_torch(threads=1, matmul_precision=precision, num_parameters=1, images_per_step=1)
+        assert torch.get_float32_matmul_precision() == precision

@@ -7,7 +7,9 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
@@ -45,43 +47,32 @@ def run(line: list[str]) -> Done:
     return Done(time.perf_counter() - began, usage.ru_maxrss / 1024, output)
 
 
-def measured(
-    task: bare.Task, weights: dict[str, Tensor], folder: Path, repeats: int, workers: int
-) -> dict[str, dict[str, Any]]:
-    """Figures of all processes, `repeats` times in turn.
+def measure(task: bare.Task, weights: dict[str, Tensor], folder: Path, workers: int, figures: dict[str, Any]) -> None:
+    """Adds one repeat of every process to the figures.
 
     Args:
         task: softmax regression on Fashion-MNIST.
         weights: to start from.
         folder: for files.
-        repeats: of everything.
         workers: of STOCK.
+        figures: lists of seconds and megabytes by name.
     """
     task_file = folder / "task.pt"
     torch.save({"task": vars(task), "weights": weights}, task_file)
-    answers: dict[str, list[float]] = {name: [] for name in ANSWERS}
-    around: dict[str, list[float]] = {arm: [] for arm in ("BARE", "OURS", "BAREBONES", "STOCK")}
-    memory: dict[str, list[float]] = {arm: [] for arm in around}
-    sweep: dict[str, list[float]] = {"OURS": [], "STOCK": []}
-    later_jobs: list[float] = []
-    for _ in range(repeats):
-        for name, line in ANSWERS.items():
-            answers[name].append(run(line).seconds)
-        for arm in around:
-            done, fit = one_run(arm, task_file, folder / "run", workers)
-            around[arm].append(done.seconds - fit)
-            memory[arm].append(done.megabytes)
-        later_jobs.append(our_sweep(folder / "sweep", sweep["OURS"]))
-        stock = [PYTHON, "-m", "benchmarks.one", "sweep", str(task_file), str(EPOCHS), str(workers)]
-        sweep["STOCK"].append(run(stock).seconds)
-        print({"answers": answers, "around the fit": around, "memory": memory, "sweep": sweep, "later": later_jobs})
-    return {
-        "answer_seconds": answers,
-        "around_the_fit_seconds": around,
-        "peak_megabytes": memory,
-        "sweep_seconds": sweep,
-        "later_job_seconds": {"OURS": later_jobs},
-    }
+    found: dict[str, dict[str, float]] = {"answer_seconds": {}, "around_the_fit_seconds": {}, "peak_megabytes": {}}
+    for name, line in ANSWERS.items():
+        found["answer_seconds"][name] = run(line).seconds
+    for arm in ("BARE", "OURS", "BAREBONES", "STOCK"):
+        done, fit = one_run(arm, task_file, folder / "run", workers)
+        found["around_the_fit_seconds"][arm] = done.seconds - fit
+        found["peak_megabytes"][arm] = done.megabytes
+    ours, later = our_sweep(folder / "sweep")
+    stock = run([PYTHON, "-m", "benchmarks.one", "sweep", str(task_file), str(EPOCHS), str(workers)])
+    found |= {"sweep_seconds": {"OURS": ours, "STOCK": stock.seconds}, "later_job_seconds": {"OURS": later}}
+    print(found, flush=True)
+    for group, values in found.items():
+        for name, value in values.items():
+            figures.setdefault(group, {}).setdefault(name, []).append(value)
 
 
 def one_run(arm: str, task_file: Path, run_dir: Path, workers: int) -> tuple[Done, float]:
@@ -95,15 +86,15 @@ def one_run(arm: str, task_file: Path, run_dir: Path, workers: int) -> tuple[Don
     return done, fit
 
 
-def our_sweep(folder: Path, seconds: list[float]) -> float:
-    """Runs the sweep; returns the median of what jobs after the first take beside their fit, testing included."""
+def our_sweep(folder: Path) -> tuple[float, float]:
+    """Seconds of the sweep, and the median of what jobs after the first take beside their fit, testing included."""
     lrs, sizes = ",".join(map(str, LEARNING_RATES)), ",".join(map(str, BATCH_SIZES))
     grid = [f"optimizer.lr={lrs}", f"data.batch_size={sizes}", f"trainer.max_epochs={EPOCHS}"]
-    seconds.append(run([*TRAIN, "-m", *grid, f"hydra.sweep.dir={folder}"]).seconds)
+    seconds = run([*TRAIN, "-m", *grid, f"hydra.sweep.dir={folder}"]).seconds
     results = sorted(folder.glob("*/metrics.json"))
     assert len(results) == len(LEARNING_RATES) * len(BATCH_SIZES), f"{len(results)} jobs have a result"
     ends = [path.stat().st_mtime for path in results]
     fits = [json.loads(path.read_text())["train_seconds"] for path in results]
     shutil.rmtree(folder)
-    around = [end - before - fit for before, end, fit in zip(ends, ends[1:], fits[1:], strict=False)]
-    return sorted(around)[len(around) // 2]
+    around = [end - before - fit for (before, end), fit in zip(pairwise(ends), fits[1:], strict=True)]
+    return seconds, median(around)

@@ -20,7 +20,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from src.errors import BadInput
-from src.jobs import Jobs, checked_jobs
+from src.jobs import CONF, Jobs, checked_jobs
 from src.run import read_metrics, typeable
 
 SWEEP_HAD_FAILURES = 5
@@ -37,6 +37,9 @@ def run_command(main: Callable[[], Any]) -> int:
     OmegaConf.register_new_resolver("job_folder", job_folder, replace=True)
     arguments = get_args_parser().parse_intermixed_args()
     in_order(arguments)
+    if arguments.help and not (arguments.config_path or arguments.config_dir):
+        print(help_text())
+        return 0
     if arguments.help or arguments.hydra_help or arguments.info or arguments.shell_completion:
         main()
         return 0
@@ -66,6 +69,14 @@ def run_command(main: Callable[[], Any]) -> int:
     main()
     wait_for_helpers()
     return report_sweep(folder, num_jobs=len(jobs.configs)) if jobs.is_sweep else 0
+
+
+def help_text() -> str:
+    """What Hydra would print for `--help`, without its composing every choice of every group: in half the time."""
+    groups = [folder for folder in sorted(Path(CONF).iterdir()) if folder.is_dir() and folder.name != "hydra"]
+    choices = [f"{group.name}: {', '.join(sorted(file.stem for file in group.glob('*.yaml')))}" for group in groups]
+    template: str = OmegaConf.load(Path(CONF) / "hydra" / "help" / "lab.yaml").template
+    return template.replace("$APP_CONFIG_GROUPS", "\n".join(choices) + "\n")
 
 
 def build(config: DictConfig, **arguments: Any) -> Any:

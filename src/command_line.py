@@ -59,6 +59,9 @@ def run_command(main: Callable[[], Any]) -> int:
             config_name=arguments.config_name,
             config_dir=arguments.config_dir,
         )
+        if arguments.cfg == "job" and not arguments.package and not jobs.is_sweep:
+            print(OmegaConf.to_yaml(jobs.configs[0], resolve=arguments.resolve), end="")  # as Hydra, composed once
+            return 0
         if arguments.cfg:
             main()
             return 0

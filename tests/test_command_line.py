@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 from src.command_line import build, job_folder, run_command
 from src.errors import BadInput
 from src.jobs import CONF
+from tests.conftest import Compose
 
 Captured = pytest.CaptureFixture[str]
 
@@ -146,7 +147,9 @@ def test_a_folder_that_cannot_be_written_is_bad_input(
     assert capsys.readouterr().err == "error: cannot write to mine (permission denied). Try another hydra.run.dir.\n"
 
 
-@pytest.mark.parametrize("flag", [["--help"], ["--cfg", "job"], ["--info", "config"]])
+@pytest.mark.parametrize(
+    "flag", [["--hydra-help"], ["--cfg", "hydra"], ["--cfg", "job", "--package", "data"], ["--info", "config"]]
+)
 def test_questions_are_passed_on_and_make_no_folder(
     flag: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -154,6 +157,24 @@ def test_questions_are_passed_on_and_make_no_folder(
     assert typed(monkeypatch, command, *flag) == 0
     assert command.started_with == flag
     assert not list(tmp_path.iterdir())
+
+
+def test_help_is_answered_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Captured) -> None:
+    command = Command()
+    assert typed(monkeypatch, command, "--help") == 0
+    assert "model: linear, mlp, softmax, softmax_scratch\n" in capsys.readouterr().out
+    assert command.started_with is None and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("resolve", [[], ["--resolve"]])
+def test_the_configuration_is_shown_at_once_as_hydra_shows_it(
+    resolve: list[str], config: Compose, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Captured
+) -> None:
+    command = Command()
+    assert typed(monkeypatch, command, "--cfg", "job", *resolve, "model=mlp", "data.batch_size=32") == 0
+    expected = OmegaConf.to_yaml(config("model=mlp", "data.batch_size=32"), resolve=bool(resolve))
+    assert capsys.readouterr().out == expected
+    assert command.started_with is None and not list(tmp_path.iterdir())
 
 
 def test_flags_may_stand_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:

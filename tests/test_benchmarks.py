@@ -1,0 +1,47 @@
+"""That the arms of the benchmark train the same thing; what they take is measured by it alone."""
+
+import warnings
+from pathlib import Path
+
+import pytest
+
+from benchmarks.__main__ import Case
+from benchmarks.report import markdown, ratio
+
+SMALL = ["data=synthetic", "data.train_per_class=30", "data.test_per_class=5", "data.val_size=51", "trainer=cpu"]
+
+
+@pytest.mark.parametrize(
+    "overrides", [["model=softmax"], ["model=mlp", "model.hidden_sizes=[16]", "data.channels=3", "data.normalize=true"]]
+)
+def test_all_arms_end_at_the_same_weights(overrides: list[str], tmp_path: Path) -> None:
+    if "data.channels=3" in overrides:
+        overrides = [*overrides, "data.mean=[0.5,0.4,0.3]", "data.std=[0.25,0.2,0.3]"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # as the benchmark does: STOCK is written as users write it
+        equal = Case([*SMALL, "threads=1", *overrides], tmp_path).check_weights()
+    assert equal.startswith("OURS, BARE, BAREBONES")  # and STOCK up to rounding, with its own number of threads
+
+
+def test_arms_that_train_something_else_are_found_out(tmp_path: Path) -> None:
+    case = Case([*SMALL, "threads=1"], tmp_path)
+    case.weights = {name: values + 0.1 for name, values in case.weights.items()}  # what BARE starts from
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(AssertionError, match="OURS trains something else"):
+            case.check_weights()
+
+
+def test_ratios_are_paired() -> None:
+    assert ratio([2.0, 40.0, 3.0], [1.0, 10.0, 1.0]) == "3.00 (2.00 - 4.00)"
+
+
+def test_the_report_says_what_was_measured_and_where() -> None:
+    facts = {"date": "2026-11-21", "commit": "abc", "cpu": "a CPU", "cores": 2, "gpu": None, "python": "3.11"}
+    packages = dict.fromkeys(("torch", "torchvision", "lightning", "torchmetrics", "hydra-core"), "1.0")
+    seconds = {"BARE": [1.0], "OURS": [1.1], "BAREBONES": [1.5], "STOCK": [22.0]}
+    case = {"images": 1100, "threads": 2, "stock_workers": 4, "bitwise_equal_weights": "OURS, BARE"}
+    figures = {"machine": facts | packages, "repeats": 1, "cases": {"softmax": case | {"epoch_seconds": seconds}}}
+    table = markdown(figures)
+    assert "2 cores of a CPU" in table
+    assert "| softmax (2 threads) | 1.000 | 1.100 | 1.500 | 22.000 | 1,000 | 1.10 (1.10 - 1.10) | 20.00 " in table

@@ -6,7 +6,7 @@ BIN := .venv/bin
 DEBIAN := /usr/share/datasets/fashion-mnist
 RAW := data/FashionMNIST/raw
 
-.PHONY: train test setup fashion-mnist clean
+.PHONY: train test bench setup fashion-mnist clean
 
 # Fashion-MNIST is wanted unless another data set is typed.
 train: setup $(if $(findstring data=,$(ARGS)),$(if $(findstring fashion_mnist,$(ARGS)),fashion-mnist),fashion-mnist)
@@ -17,6 +17,9 @@ test: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest
+
+bench: setup fashion-mnist
+	$(BIN)/python -m benchmarks $(ARGS)
 
 setup: .venv/ready
 

@@ -160,25 +160,28 @@ def measured(name: str, overrides: list[str], folder: Path, repeats: int) -> dic
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5, help="of everything")
+    parser.add_argument("--processes", action="store_true", help="measure start-up, memory and the sweep alone")
     parser.add_argument("--only", default="", help="part of the names of the cases to measure; no processes then")
     parser.add_argument("--out", type=Path, default=Path("outputs/benchmark"), help="folder for the tables")
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
     logging.disable(logging.WARNING)
-    os.environ.pop("OMP_NUM_THREADS", None)
+    if "OMP_NUM_THREADS" in os.environ:
+        parser.error("OMP_NUM_THREADS is set, which would slow some arms and not others. Unset it.")
     began = time.perf_counter()
     figures: dict[str, Any] = {"machine": machine(DEVICE), "repeats": options.repeats, "cases": {}}
     with tempfile.TemporaryDirectory() as folder:
         for name, overrides in CASES.items():
-            if options.only in name:
+            if options.only in name and not options.processes:
                 figures["cases"][name] = measured(name, overrides, Path(folder), options.repeats)
                 write(figures, options.out)
         if not options.only:
             case = Case(CASES["softmax, batch 256"], Path(folder))
-            workers = figures["cases"]["softmax, batch 256"]["stock_workers"]
-            for _ in range(options.repeats):
-                processes.measure(case.task, case.weights, Path(folder), workers, figures)
-                write(figures, options.out)
+            case.choose_stock()
+            for measure in (processes.measure, processes.measure_sweeps):
+                for _ in range(options.repeats):
+                    measure(case.task, case.weights, Path(folder), case.stock_workers, figures)
+                    write(figures, options.out)
     print(markdown(figures), f"{(time.perf_counter() - began) / 60:.0f} minutes", sep="\n")
 
 

@@ -1,7 +1,6 @@
 """What is measured from outside: start-up, memory, and a sweep from the command to its end."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -27,24 +26,23 @@ ANSWERS = {
     "a config error": [*TRAIN, "model=mpl"],
 }
 EPOCHS = 3
+# A process inherits the peak of the one that starts it, so that a small one stands between; Linux counts kilobytes.
+PEAK = "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True); "
+PEAK += "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)"
 
 
 @dataclass
 class Done:
-    """A process that has ended: wall time, peak of its resident memory, and what it printed."""
+    """A process that has ended: wall time, and what it printed."""
 
     seconds: float
-    megabytes: float
     output: str
 
 
 def run(line: list[str]) -> Done:
     began = time.perf_counter()
-    process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    assert process.stdout is not None
-    output = process.stdout.read()
-    _, _, usage = os.wait4(process.pid, 0)
-    return Done(time.perf_counter() - began, usage.ru_maxrss / 1024, output)
+    done = subprocess.run(line, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    return Done(time.perf_counter() - began, done.stdout)
 
 
 def measure(task: bare.Task, weights: dict[str, Tensor], folder: Path, workers: int, figures: dict[str, Any]) -> None:
@@ -63,27 +61,43 @@ def measure(task: bare.Task, weights: dict[str, Tensor], folder: Path, workers: 
     for name, line in ANSWERS.items():
         found["answer_seconds"][name] = run(line).seconds
     for arm in ("BARE", "OURS", "BAREBONES", "STOCK"):
-        done, fit = one_run(arm, task_file, folder / "run", workers)
-        found["around_the_fit_seconds"][arm] = done.seconds - fit
-        found["peak_megabytes"][arm] = done.megabytes
+        around, megabytes = one_run(arm, task_file, folder / "run", workers)
+        found["around_the_fit_seconds"][arm] = around
+        found["peak_megabytes"][arm] = megabytes
+    note(found, figures)
+
+
+def measure_sweeps(
+    task: bare.Task, weights: dict[str, Tensor], folder: Path, workers: int, figures: dict[str, Any]
+) -> None:
+    """Adds one repeat of the sweeps to the figures; arguments as of `measure`."""
+    task_file = folder / "task.pt"
+    torch.save({"task": vars(task), "weights": weights}, task_file)
     ours, later = our_sweep(folder / "sweep")
     stock = run([PYTHON, "-m", "benchmarks.one", "sweep", str(task_file), str(EPOCHS), str(workers)])
-    found |= {"sweep_seconds": {"OURS": ours, "STOCK": stock.seconds}, "later_job_seconds": {"OURS": later}}
+    note({"sweep_seconds": {"OURS": ours, "STOCK": stock.seconds}, "later_job_seconds": {"OURS": later}}, figures)
+
+
+def note(found: dict[str, dict[str, float]], figures: dict[str, Any]) -> None:
     print(found, flush=True)
     for group, values in found.items():
         for name, value in values.items():
             figures.setdefault(group, {}).setdefault(name, []).append(value)
 
 
-def one_run(arm: str, task_file: Path, run_dir: Path, workers: int) -> tuple[Done, float]:
-    """A process that trains softmax regression, and the seconds of its fit."""
-    if arm != "OURS":
-        done = run([PYTHON, "-m", "benchmarks.one", arm.lower(), str(task_file), str(EPOCHS), str(workers)])
-        return done, float(done.output.split()[-1])
-    done = run([*TRAIN, f"trainer.max_epochs={EPOCHS}", f"hydra.run.dir={run_dir}"])
-    fit = json.loads((run_dir / "metrics.json").read_text())["train_seconds"]
-    shutil.rmtree(run_dir)
-    return done, fit
+def one_run(arm: str, task_file: Path, run_dir: Path, workers: int) -> tuple[float, float]:
+    """Trains softmax regression in a process: its seconds but for the fit, and the megabytes of its peak."""
+    line = [PYTHON, "-m", "benchmarks.one", arm.lower(), str(task_file), str(EPOCHS), str(workers)]
+    if arm == "OURS":
+        line = [*TRAIN, f"trainer.max_epochs={EPOCHS}", f"hydra.run.dir={run_dir}"]
+    done = run([PYTHON, "-c", PEAK, *line])
+    *printed, megabytes = done.output.split()
+    if arm == "OURS":
+        fit = json.loads((run_dir / "metrics.json").read_text())["train_seconds"]
+        shutil.rmtree(run_dir)
+    else:
+        fit = float(printed[-1])
+    return done.seconds - fit, float(megabytes)
 
 
 def our_sweep(folder: Path) -> tuple[float, float]:

@@ -49,9 +49,11 @@ def markdown(figures: dict[str, Any]) -> str:
     packages = ", ".join(f"{package} {facts[package]}" for package in PACKAGES)
     head = f"{facts['date']}, commit {facts['commit']}, {device}; Python {facts['python']}, {packages}.\n"
     head += f"Medians of {figures['repeats']} repeats, the arms in turn; in brackets the least and the most.\n"
-    parts = [head, epochs(figures["cases"])]
+    parts = [head]
+    if figures["cases"]:
+        parts.append(epochs(figures["cases"]))
     if "sweep_seconds" in figures:
-        parts += [processes(figures)]
+        parts.append(processes(figures))
     return "\n".join(parts)
 
 
@@ -100,7 +102,7 @@ def processes(figures: dict[str, Any]) -> str:
     answered = [[name, f"{median(seconds):.2f}", ratio(seconds, imports)] for name, seconds in answers.items()]
     return "\n".join(
         [
-            table(["end to end", "OURS", "STOCK"], rows),
+            table([f"end to end, {len(sweep['OURS'])} repeats", "OURS", "STOCK"], rows),
             table(["a process that trains softmax, batch 256", "start and end, s", "peak memory, MB"], of_arms),
             *(f"* {note}" for note in notes),
             "",

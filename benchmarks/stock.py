@@ -141,7 +141,10 @@ def barebones(task: bare.Task, weights: dict[str, Tensor], *, epochs: int) -> tu
 def stock(
     task: bare.Task, weights: dict[str, Tensor], *, epochs: int, workers: int, folder: Path, test: bool = False
 ) -> tuple[float, list[Tensor]]:
-    """Seconds of an epoch, and the final weights."""
+    """Seconds of an epoch, and the final weights; `test` loads the best checkpoint and scores the validation images.
+
+    (OURS scores the official test images, which are twice as many.)
+    """
     images = torchvision_set(task)
     settings: dict[str, Any] = {"num_workers": workers, "persistent_workers": workers > 0}
     settings["pin_memory"] = torch.cuda.is_available()

@@ -1,11 +1,35 @@
 """Checkpoints of a run: best.ckpt, the epoch with the best validation accuracy, and last.ckpt, the newest."""
 
+import io
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
+import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
+from lightning.pytorch.plugins import TorchCheckpointIO
+
+
+class WholeFiles(TorchCheckpointIO):
+    """Writes a checkpoint beside its place, and puts it there whole.
+
+    Lightning's own goes by way of the system's temporary folder. Where that is another file system it writes over the
+    file in place: a kill leaves half of it, and other names of the file change with it.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        content = io.BytesIO()  # torch would tell of a full disk as a RuntimeError
+        torch.save(checkpoint, content)
+        part = path.with_name(f"{path.name}.part")
+        try:
+            part.write_bytes(content.getbuffer())
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
 
 
 class KeepBest(ModelCheckpoint):
@@ -27,7 +51,8 @@ class KeepLast(Checkpoint):
     """Keeps every epoch as last.ckpt, until the next one.
 
     Where it has just become best.ckpt, last.ckpt is another name of that file: nothing is written twice. (`save_last`
-    of `ModelCheckpoint` does not write the epochs that are not a new best.)
+    of `ModelCheckpoint` does not write the epochs that are not a new best.) Needs `WholeFiles`, which never writes into
+    a file that is there.
 
     Args:
         folder: of the checkpoints.

@@ -28,8 +28,8 @@ def prepare_torch(
         num_parameters: of the network.
         images_per_step: the size of a training batch.
     """
-    enough = -(-num_parameters * images_per_step // WORK_PER_THREAD)
-    torch.set_num_threads(min(available_threads(), enough) if threads == "auto" else threads)
+    available, enough = available_threads(), -(-num_parameters * images_per_step // WORK_PER_THREAD)
+    torch.set_num_threads(min(available, enough) if threads == "auto" else threads)
     torch.set_float32_matmul_precision(matmul_precision)
     # Deterministic algorithms would also fill each new tensor before it is written: 5 % of an epoch, for nothing.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Any, Literal, Protocol
 
 from lightning import Trainer
+from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import Tensor
@@ -16,7 +17,7 @@ from torch import Tensor
 from src.errors import BadInput
 
 Batch = tuple[Tensor, Tensor]  # images (batch, channels, height, width), labels (batch,)
-MOST_STEPS = 256  # in one execution: of the smallest networks these take a fifth of a second
+MOST_STEPS = 256  # in one execution; those of the smallest networks take a fifth of a second
 PRECISIONS = ("64-true", "32-true", "16-true", "bf16-true", "bf16-mixed")  # those without a gradient scaler
 
 
@@ -97,7 +98,8 @@ def needs_every_step(trainer: Trainer) -> str | None:
         "trainer.accumulate_grad_batches": trainer.accumulate_grad_batches != 1,
         "trainer.max_steps": trainer.max_steps != -1,
         "trainer.limit_train_batches": is_part(trainer.limit_train_batches),
-        "trainer.val_check_interval": is_part(trainer.val_check_interval),
+        "trainer.max_time": any(isinstance(callback, Timer) for callback in trainer.callbacks),  # type: ignore[attr-defined]
+        "trainer.val_check_interval": is_part(getattr(trainer, "val_check_interval", "a time")),
         "trainer.precision": trainer.precision not in PRECISIONS,
         "trainer.strategy": type(trainer.strategy) is not SingleDeviceStrategy,  # others share gradients at each step
         "trainer.profiler": not isinstance(trainer.profiler, PassThroughProfiler),  # type: ignore[attr-defined]
@@ -105,8 +107,8 @@ def needs_every_step(trainer: Trainer) -> str | None:
     return next((name for name, needs in settings.items() if needs), None)
 
 
-def is_part(of_an_epoch: float | None) -> bool:
-    """Whether a setting of Lightning's, a count if an integer and else a share, can mean less than all batches."""
+def is_part(of_an_epoch: float | str | None) -> bool:
+    """Whether a setting of Lightning's, a count, a share or a time, can mean less than all batches of an epoch."""
     return of_an_epoch is not None and (isinstance(of_an_epoch, int) or of_an_epoch != 1.0)
 
 

@@ -54,7 +54,7 @@ class CapturedGradients:
 
     def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """As `Gradients`."""
-        if self.graph is None and not self.failed:
+        if self.graph is None and not self.failed and not torch.is_anomaly_enabled():  # which looks at every tensor
             self.capture(images, labels)
         if self.graph is None or images.shape != self.images.shape:
             return self.eager(images, labels)
@@ -70,14 +70,14 @@ class CapturedGradients:
         self.images, self.labels = images.clone(), labels.clone()
         before = [buffer.clone() for buffer in self.network.buffers()]
         random_state = torch.cuda.get_rng_state(images.device)
-        graph = torch.cuda.CUDAGraph()
+        graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream(images.device)
         try:
             side = torch.cuda.Stream(images.device)  # type: ignore[no-untyped-call]
-            side.wait_stream(torch.cuda.current_stream(images.device))
+            side.wait_stream(stream)
             with torch.cuda.stream(side):
                 for _ in range(WARM_UP):
                     self.eager(self.images, self.labels)
-            torch.cuda.current_stream(images.device).wait_stream(side)
+            stream.wait_stream(side)
             self.network.zero_grad()  # so that the graph makes its own gradients, and does not add to others
             with torch.cuda.graph(graph):
                 self.loss, self.scores = self.eager(self.images, self.labels)
@@ -85,6 +85,7 @@ class CapturedGradients:
             self.graph = graph
         except RuntimeError as error:
             self.failed = True
+            torch.cuda.set_stream(stream)  # a capture that breaks off stays on its own
             log.warning("training goes on without a CUDA graph: %s", str(error).partition("\n")[0])
         finally:
             torch.cuda.set_rng_state(random_state, images.device)

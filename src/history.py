@@ -60,6 +60,7 @@ class History(Logger, Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.train_started = self.row_started = time.perf_counter()
+        self.on_train_epoch_start(trainer, pl_module)  # Lightning does not call it for an epoch that is resumed
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.train_seconds = time.perf_counter() - self.train_started

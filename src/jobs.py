@@ -25,7 +25,7 @@ from src.errors import BadInput
 
 PASSED_BY_CODE = {
     *("image_shape", "num_classes", "params", "optimizer", "total_steps"),
-    *("logger", "callbacks", "default_root_dir"),
+    *("logger", "callbacks", "plugins", "default_root_dir"),
 }
 CONF = str(Path(__file__).resolve().parents[1] / "conf")
 

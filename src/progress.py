@@ -24,28 +24,34 @@ class Progress(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        per_epoch = len(data.splits["train"]) // trainer.world_size
+        loader: Any = trainer.train_dataloader
+        share = trainer.num_training_batches / len(loader)  # of an epoch
+        per_epoch = round(len(data.splits["train"]) * share / trainer.world_size)
         self.bar = tqdm(
             total=per_epoch * (trainer.max_epochs or 0),
             initial=per_epoch * trainer.current_epoch,
             unit="image",
             unit_scale=True,
             bar_format="{desc} {percentage:3.0f}%|{bar:20}| {remaining} left, {rate_fmt}",
-            disable=self.quiet or None,
+            disable=self.quiet or not trainer.is_global_zero or None,
             leave=False,
         )
         self.ended = Event()
-        if not self.bar.disable and trainer.is_global_zero:
-            Thread(target=self.draw, args=(trainer, pl_module), name="progress", daemon=True).start()
+        self.thread = Thread(target=self.draw, args=(trainer, pl_module), name="progress", daemon=True)
+        if not self.bar.disable:
+            self.thread.start()
 
     def draw(self, trainer: Trainer, task: Any) -> None:
         while not self.ended.wait(SECONDS):
-            self.bar.set_description_str(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}", refresh=False)
+            epoch, last = trainer.current_epoch + 1, trainer.max_epochs or 0
+            self.bar.set_description_str(f"epoch {min(epoch, last)}/{last}", refresh=False)
             self.bar.n = self.bar.initial + task.train_tally.images
             self.bar.refresh()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.ended.set()
+        if self.thread.is_alive():
+            self.thread.join()  # so that it does not draw again what is wiped here
         self.bar.close()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:

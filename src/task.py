@@ -33,10 +33,10 @@ class MeanLoss(Metric):
     def __init__(self) -> None:
         super().__init__()
         self.add_state("total", torch.zeros(()), dist_reduce_fx="sum")
-        self.add_state("count", torch.zeros(()), dist_reduce_fx="sum")
+        self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, losses: Tensor, count: int) -> None:
-        self.total += losses.sum() * count
+        self.total = self.total.float() + losses.float().sum() * count  # in half precision the sum would overflow
         self.count += losses.numel() * count
 
     def compute(self) -> Tensor:
@@ -138,7 +138,10 @@ class ClassificationTask(LightningModule):
             self.train_on(batch.all_but_last())
 
     def training_step(self, batch: Batch | Execution, batch_idx: int) -> Tensor:
-        return self.measure(batch.last() if isinstance(batch, Execution) else batch, self.train_tally)
+        if not isinstance(batch, Execution):
+            return self.measure(batch, self.train_tally)
+        # The precision of the images: Lightning sees to that of a plain batch.
+        return self.measure(self.trainer.precision_plugin.convert_input(batch.last()), self.train_tally)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
         return self.measure(batch, self.val_tally)

@@ -34,7 +34,7 @@ def train(cfg: DictConfig, run_dir: Path, *, quiet: bool = False) -> RunResult:
     # Imported here, so that --help and a mistyped command do not wait for torch.
     from lightning import Trainer, seed_everything
 
-    from src.checkpoints import KeepBest, KeepLast
+    from src.checkpoints import KeepBest, KeepLast, WholeFiles
     from src.compute import prepare_torch
     from src.data.datamodules import ImageDataModule
     from src.executions import steps_per_execution
@@ -63,7 +63,9 @@ def train(cfg: DictConfig, run_dir: Path, *, quiet: bool = False) -> RunResult:
     keep_best = KeepBest(run_dir / "checkpoints")
     keep_last = KeepLast(run_dir / "checkpoints", keep_best)
     callbacks = [keep_best, keep_last, history, Progress(quiet=quiet)]
-    trainer: Trainer = build(cfg.trainer, logger=history, callbacks=callbacks, default_root_dir=str(run_dir))
+    trainer: Trainer = build(
+        cfg.trainer, logger=history, callbacks=callbacks, plugins=[WholeFiles()], default_root_dir=str(run_dir)
+    )
     data.steps_per_execution = steps_per_execution(cfg.steps_per_execution, trainer)
     trainer.fit(task, data)
     if not keep_best.best_model_path:

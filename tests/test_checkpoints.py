@@ -5,7 +5,9 @@ import pytest
 import torch
 
 from src import checkpoints
-from src.checkpoints import KeepBest, KeepLast
+from src.checkpoints import KeepBest, KeepLast, WholeFiles
+from src.train import train
+from tests.conftest import Compose
 
 
 class Trained:
@@ -17,13 +19,14 @@ class Trained:
         self.epoch = 0
 
     def save_checkpoint(self, path: Path) -> None:
-        path.parent.mkdir(exist_ok=True)
-        part = path.with_suffix(".new")
-        part.write_text(f"epoch {self.epoch}")
-        part.replace(path)
+        WholeFiles().save_checkpoint({"epoch": self.epoch}, path)
 
 
-def run(folder: Path, accuracies: list[float], best: KeepBest | None = None) -> tuple[KeepBest, list[tuple[str, str]]]:
+def epoch_of(path: Path) -> int:
+    return int(torch.load(path, weights_only=True)["epoch"])
+
+
+def run(folder: Path, accuracies: list[float], best: KeepBest | None = None) -> tuple[KeepBest, list[tuple[int, ...]]]:
     """The contents of best.ckpt and last.ckpt after each epoch."""
     trainer: Any = Trained()
     keep_best = best or KeepBest(folder)
@@ -36,11 +39,11 @@ def run(folder: Path, accuracies: list[float], best: KeepBest | None = None) -> 
             keep_best.best_model_path = str(folder / "best.ckpt")
             trainer.save_checkpoint(folder / "best.ckpt")
         keep_last.on_train_epoch_end(trainer, trainer)
-        seen.append(((folder / "best.ckpt").read_text(), (folder / "last.ckpt").read_text()))
+        seen.append(tuple(epoch_of(folder / name) for name in ("best.ckpt", "last.ckpt")))
     return keep_best, seen
 
 
-EXPECTED = [("epoch 1", "epoch 1"), ("epoch 1", "epoch 2"), ("epoch 3", "epoch 3"), ("epoch 3", "epoch 4")]
+EXPECTED = [(1, 1), (1, 2), (3, 3), (3, 4)]
 
 
 def test_last_is_always_the_newest_epoch_and_best_the_best(tmp_path: Path) -> None:
@@ -65,10 +68,47 @@ def test_without_hard_links_it_is_copied(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_a_best_epoch_from_before_a_resume_is_not_taken_for_the_newest(tmp_path: Path) -> None:
     best, _ = run(tmp_path, [0.5])
-    assert run(tmp_path, [0.4], best)[1] == [("epoch 1", "epoch 1")]
+    assert run(tmp_path, [0.4], best)[1] == [(1, 1)]
     assert not (tmp_path / "best.ckpt").samefile(tmp_path / "last.ckpt")
 
 
 def test_what_a_killed_process_left_is_no_obstacle(tmp_path: Path) -> None:
     (tmp_path / "last.ckpt.part").write_text("half")
-    assert run(tmp_path, [0.5])[1] == [("epoch 1", "epoch 1")]
+    assert run(tmp_path, [0.5])[1] == [(1, 1)]
+
+
+def test_a_file_with_another_name_is_not_written_into(tmp_path: Path) -> None:
+    WholeFiles().save_checkpoint({"epoch": 1}, tmp_path / "best.ckpt")
+    (tmp_path / "last.ckpt").hardlink_to(tmp_path / "best.ckpt")
+    WholeFiles().save_checkpoint({"epoch": 2}, tmp_path / "last.ckpt")
+    assert (epoch_of(tmp_path / "best.ckpt"), epoch_of(tmp_path / "last.ckpt")) == (1, 2)
+
+
+def test_a_full_disk_is_told_as_such_and_leaves_the_checkpoint_that_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    WholeFiles().save_checkpoint({"epoch": 1}, tmp_path / "last.ckpt")
+
+    def full(path: Path, content: bytes) -> None:
+        path.touch()
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space left on device"):
+        WholeFiles().save_checkpoint({"epoch": 2}, tmp_path / "last.ckpt")
+    assert [path.name for path in tmp_path.iterdir()] == ["last.ckpt"] and epoch_of(tmp_path / "last.ckpt") == 1
+
+
+def test_a_run_writes_its_checkpoints_whole(config: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = list[str]()
+    save = WholeFiles.save_checkpoint
+
+    def noted(self: WholeFiles, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        written.append(Path(path).name)
+        save(self, checkpoint, path)
+
+    monkeypatch.setattr(WholeFiles, "save_checkpoint", noted)
+    result = train(config("data=synthetic", "trainer.max_epochs=3", "optimizer.lr=0.01", "trainer=cpu"), tmp_path)
+    assert len(written) == 3 and set(written) <= {"best.ckpt", "last.ckpt"}
+    folder = tmp_path / "checkpoints"
+    assert epoch_of(folder / "best.ckpt") + 1 == result.best_epoch and epoch_of(folder / "last.ckpt") + 1 == 3

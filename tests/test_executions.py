@@ -91,6 +91,8 @@ def test_executions_go_on_where_their_loader_does() -> None:
         ("trainer.val_check_interval", {"val_check_interval": 0.5}),
         ("trainer.val_check_interval", {"val_check_interval": 1}),
         ("trainer.limit_train_batches", {"overfit_batches": 1}),
+        ("trainer.val_check_interval", {"val_check_interval": "00:00:00:10"}),
+        ("trainer.max_time", {"max_time": "00:00:00:10"}),
         ("trainer.precision", {"precision": "16-mixed"}),
         ("trainer.strategy", {"strategy": "ddp"}),
         ("trainer.profiler", {"profiler": "simple"}),
@@ -138,6 +140,8 @@ def same(left: Any, right: Any) -> bool:
         ],
         ["model=mlp", "trainer.gradient_clip_val=0.001", "+trainer.gradient_clip_algorithm=value"],
         ["data.drop_last=true"],
+        ["model=mlp", "trainer.precision=64-true"],
+        ["model=mlp", "trainer.precision=bf16-true"],
     ],
 )
 def test_a_run_is_the_same_to_the_last_bit_with_one_and_with_many_steps_an_execution(

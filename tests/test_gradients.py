@@ -71,6 +71,7 @@ def fake_cuda(monkeypatch: pytest.MonkeyPatch) -> list[FakeGraph]:
     monkeypatch.setattr(torch.cuda, "Stream", lambda device: Stream())
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: Stream())
     monkeypatch.setattr(torch.cuda, "stream", nullcontext)
+    monkeypatch.setattr(torch.cuda, "set_stream", lambda stream: None)
     monkeypatch.setattr(torch.cuda, "graph", nullcontext)
     monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: torch.get_rng_state())
     monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: torch.set_rng_state(state))
@@ -109,8 +110,7 @@ def test_a_captured_step_trains_as_the_plain_one_does(fake_cuda: list[FakeGraph]
     assert len(fake_cuda) == 1
     assert all(map(torch.equal, losses, expected))
     for name, values in plain.state_dict().items():
-        if "num_batches_tracked" not in name:
-            assert torch.equal(captured.state_dict()[name], values), name
+        assert torch.equal(captured.state_dict()[name], values), name
 
 
 def test_where_the_capture_fails_training_goes_on_without(
@@ -119,14 +119,23 @@ def test_where_the_capture_fails_training_goes_on_without(
     def refuse(graph: Any) -> Any:
         raise RuntimeError("operation not permitted when stream is capturing\nmore")
 
+    left_on = list[Any]()
     monkeypatch.setattr(torch.cuda, "graph", refuse)
+    monkeypatch.setattr(torch.cuda, "set_stream", left_on.append)
     sizes = [4, 4, 4, 3]
     expected = trained(Gradients(network(), nullcontext), [], sizes)
     with caplog.at_level(logging.WARNING):
         losses = trained(CapturedGradients(network(), nullcontext), [], sizes)
     assert all(map(torch.equal, losses, expected))
+    assert len(left_on) == 1
     text = "training goes on without a CUDA graph: operation not permitted when stream is capturing"
     assert [record.message for record in caplog.records] == [text]
+
+
+def test_while_anomalies_are_looked_for_nothing_is_captured(fake_cuda: list[FakeGraph]) -> None:
+    with torch.autograd.set_detect_anomaly(True):
+        CapturedGradients(network(), nullcontext)(*batch(4))
+    assert fake_cuda == []
 
 
 def test_on_the_cpu_a_cuda_graph_is_not_tried(config: Compose, tmp_path: Path) -> None:

@@ -1,19 +1,22 @@
 import csv
 import logging
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from src.history import COLUMNS, History, readable
 
+TRAINER: Any = SimpleNamespace(optimizers=[SimpleNamespace(param_groups=[{"lr": 0.1}])])
+
 
 def recorded(tmp_path: Path, accuracies: list[float]) -> History:
     history = History(tmp_path, max_epochs=len(accuracies))
-    history.on_train_start(None, None)  # type: ignore[arg-type]
+    history.on_train_start(TRAINER, TRAINER)
     for epoch, accuracy in enumerate(accuracies, start=1):
         history.log_metrics({"val/loss": 1 / epoch, "val/acc": accuracy}, epoch)
-        history.lr = 0.1
         history.log_metrics({"train/loss": 2 / epoch, "train/acc": accuracy / 2}, epoch)
     history.on_train_end(None, None)  # type: ignore[arg-type]
     history.close()
@@ -41,11 +44,10 @@ def test_the_best_epoch_is_the_first_with_the_highest_validation_accuracy(tmp_pa
 
 def test_an_epoch_without_validation_leaves_its_columns_empty(tmp_path: Path) -> None:
     history = History(tmp_path, max_epochs=2)
-    history.on_train_start(None, None)  # type: ignore[arg-type]
+    history.on_train_start(TRAINER, TRAINER)
     for epoch in (1, 2):
         if epoch == 1:
             history.log_metrics({"val/loss": 1.0, "val/acc": 0.5}, epoch)
-        history.lr = 0.1
         history.log_metrics({"train/loss": 2.0, "train/acc": 0.25}, epoch)
     history.close()
     assert (tmp_path / "metrics.csv").read_text().splitlines()[1:] == ["1,2.0,0.25,1.0,0.5,0.1", "2,2.0,0.25,,,0.1"]
@@ -54,7 +56,7 @@ def test_an_epoch_without_validation_leaves_its_columns_empty(tmp_path: Path) ->
 
 def test_what_was_drawn_before_a_failure_is_on_disk(tmp_path: Path) -> None:
     history = History(tmp_path, max_epochs=2)
-    history.on_train_start(None, None)  # type: ignore[arg-type]
+    history.on_train_start(TRAINER, TRAINER)
     history.log_metrics({"val/loss": 1.0, "val/acc": 0.5}, 1)
     history.finalize("failed")
     assert EventAccumulator(str(tmp_path)).Reload().Scalars("val/acc")[0].value == 0.5
@@ -74,7 +76,7 @@ def test_a_quiet_run_leaves_the_lines_of_its_epochs_to_train_log(
 ) -> None:
     for quiet, name in ((False, "src.history"), (True, "details")):
         history = History(tmp_path, max_epochs=3, quiet=quiet)
-        history.on_train_start(None, None)  # type: ignore[arg-type]
+        history.on_train_start(TRAINER, TRAINER)
         with caplog.at_level(logging.INFO):
             history.log_metrics({"train/loss": 2.0, "train/acc": 0.25}, 2)
         history.close()

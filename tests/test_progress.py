@@ -43,8 +43,23 @@ def test_a_bar_shows_the_epoch_and_how_far_the_run_is(
     assert "progress" not in {thread.name for thread in enumerate_threads()}
 
 
-def test_it_is_drawn_a_few_times_a_second_however_many_steps_there_are() -> None:
-    assert progress.SECONDS == 0.25
+def test_it_is_drawn_a_few_times_a_second_however_many_steps_there_are(
+    config: Compose, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    stderr = terminal(monkeypatch)
+    monkeypatch.setattr(progress, "SECONDS", 0.25)
+    result = train(config(*SMALL, "trainer.max_epochs=30", "data.batch_size=4"), tmp_path)
+    drawn = [text for text in stderr.getvalue().split("\r") if text.startswith("epoch ") and "%" in text]
+    assert len(drawn) <= result.train_seconds / 0.25 + result.epochs + 1  # again after the line of each epoch
+
+
+def test_a_share_of_the_batches_is_a_whole_run(
+    config: Compose, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    stderr = terminal(monkeypatch)
+    train(config(*SMALL, "trainer.max_epochs=30", "data.batch_size=4", "trainer.limit_train_batches=6"), tmp_path)
+    shares = [int(text.partition("%")[0].split()[-1]) for text in stderr.getvalue().split("\r") if "%" in text]
+    assert 50 < max(shares) <= 100
 
 
 def test_a_quiet_run_draws_nothing(config: Compose, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

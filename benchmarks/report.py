@@ -97,7 +97,7 @@ def processes(figures: dict[str, Any]) -> str:
     notes = [
         f"OURS uses {ratio(memory['OURS'], limit)} of 1.1 x BARE + 60 MB.",
         f"Jobs 2..16 of the sweep take {median(later):.3f} s beside their fit, testing included: "
-        f"{ratio(later, first)} of the first.",
+        f"{median(later) / median(first):.3f} of the first.",
     ]
     answered = [[name, f"{median(seconds):.2f}", ratio(seconds, imports)] for name, seconds in answers.items()]
     return "\n".join(

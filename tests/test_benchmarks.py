@@ -2,6 +2,7 @@
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,7 +42,20 @@ def test_the_report_says_what_was_measured_and_where() -> None:
     packages = dict.fromkeys(("torch", "torchvision", "lightning", "torchmetrics", "hydra-core"), "1.0")
     seconds = {"BARE": [1.0], "OURS": [1.1], "BAREBONES": [1.5], "STOCK": [22.0]}
     case = {"images": 1100, "threads": 2, "stock_workers": 4, "bitwise_equal_weights": "OURS, BARE"}
-    figures = {"machine": facts | packages, "repeats": 1, "cases": {"softmax": case | {"epoch_seconds": seconds}}}
+    figures: dict[str, Any] = {
+        "machine": facts | packages,
+        "repeats": 1,
+        "cases": {"softmax": case | {"epoch_seconds": seconds}},
+    }
+    figures |= {
+        "answer_seconds": {"import torch, lightning": [5.0, 6.0], "--help": [0.5, 0.3]},
+        "around_the_fit_seconds": {arm: [8.0, 6.0] for arm in seconds},
+        "peak_megabytes": {arm: [800.0, 800.0] for arm in seconds},
+        "sweep_seconds": {"OURS": [40.0], "STOCK": [800.0]},  # stopped before the second repeat
+        "later_job_seconds": {"OURS": [0.35]},
+    }
     table = markdown(figures)
+    assert "| STOCK / OURS | 20.00 (20.00 - 20.00) |" in table and "end to end, 1 repeats" in table
+    assert "0.85 (0.85 - 0.85) of 1.1 x BARE + 60 MB" in table and "0.050 of the first" in table
     assert "2 cores of a CPU" in table
     assert "| softmax (2 threads) | 1.000 | 1.100 | 1.500 | 22.000 | 1,000 | 1.10 (1.10 - 1.10) | 20.00 " in table

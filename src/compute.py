@@ -5,7 +5,7 @@ from typing import Literal
 
 import torch
 
-WORK_PER_THREAD = 1_000_000  # multiply-adds of a step's forward pass; with less, threads wait for each other
+WORK_PER_THREAD = 1_000_000  # multiply-adds; with less, threads wait for each other
 
 
 @cache
@@ -14,9 +14,7 @@ def available_threads() -> int:
     return torch.get_num_threads()
 
 
-def prepare_torch(
-    *, threads: int | Literal["auto"], matmul_precision: str, num_parameters: int, images_per_step: int
-) -> None:
+def prepare_torch(threads: int | Literal["auto"], matmul_precision: str, *, multiply_adds: int) -> None:
     """Sets how torch computes.
 
     `threads="auto"` goes by the sizes alone: a timing would come out differently from run to run, and with another
@@ -25,10 +23,9 @@ def prepare_torch(
     Args:
         threads: of the CPU, or `auto` for as many as the steps of training keep busy.
         matmul_precision: of float32 on a GPU: `highest`, `high` (TF32) or `medium` (bfloat16).
-        num_parameters: of the network.
-        images_per_step: the size of a training batch.
+        multiply_adds: of a step's forward pass: a parameter makes one an image.
     """
-    available, enough = available_threads(), -(-num_parameters * images_per_step // WORK_PER_THREAD)
+    available, enough = available_threads(), -(-multiply_adds // WORK_PER_THREAD)
     torch.set_num_threads(min(available, enough) if threads == "auto" else threads)
     torch.set_float32_matmul_precision(matmul_precision)
     # Deterministic algorithms would also fill each new tensor before it is written: 5 % of an epoch, for nothing.

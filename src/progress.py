@@ -27,6 +27,8 @@ class Progress(Callback):
         loader: Any = trainer.train_dataloader
         share = trainer.num_training_batches / len(loader)  # of an epoch
         per_epoch = round(len(data.splits["train"]) * share / trainer.world_size)
+        self.ended = Event()
+        self.thread = Thread(target=self.draw, args=(trainer, pl_module), name="progress", daemon=True)
         self.bar = tqdm(
             total=per_epoch * (trainer.max_epochs or 0),
             initial=per_epoch * trainer.current_epoch,
@@ -36,8 +38,6 @@ class Progress(Callback):
             disable=self.quiet or not trainer.is_global_zero or None,
             leave=False,
         )
-        self.ended = Event()
-        self.thread = Thread(target=self.draw, args=(trainer, pl_module), name="progress", daemon=True)
         if not self.bar.disable:
             self.thread.start()
 

@@ -52,12 +52,7 @@ def train(cfg: DictConfig, run_dir: Path, *, quiet: bool = False) -> RunResult:
     task = ClassificationTask(
         network, num_classes=data.num_classes, optimizer=optimizer, scheduler=scheduler, cuda_graph=cfg.cuda_graph
     )
-    prepare_torch(
-        threads=cfg.threads,
-        matmul_precision=cfg.matmul_precision,
-        num_parameters=network.num_parameters,
-        images_per_step=data.images_per_step,
-    )
+    prepare_torch(cfg.threads, cfg.matmul_precision, multiply_adds=network.num_parameters * data.images_per_step)
 
     history = History(run_dir, max_epochs=cfg.trainer.max_epochs, quiet=quiet)
     keep_best = KeepBest(run_dir / "checkpoints")

@@ -55,6 +55,10 @@ def test_every_key_has_a_rule_or_is_known_to_be_free(config: Compose) -> None:
     ("key", "values", "rule", "example"),
     [
         ("seed", ["-1", "1.5", "4294967296", "true", "null", "abc"], "an integer from 0 to 4294967295", "0"),
+        ("threads", ["0", "-1", "1.5", "true", "null", "all"], "auto or an integer >= 1", "1"),
+        ("steps_per_execution", ["0", "-1", "2.5", "true", "null", "epoch"], "auto or an integer >= 1", "1"),
+        ("matmul_precision", ["tf32", "true", "null"], "one of highest, high, medium", "highest"),
+        ("cuda_graph", ["1", "null", "auto"], "true or false", "true"),
         (
             "optimizer.lr",
             ["0", "-1", "nan", "inf", "1e39", "9" * 400, "abc", "true", "null"],

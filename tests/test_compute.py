@@ -22,12 +22,7 @@ def as_before() -> Iterator[None]:
 
 
 def threads(num_parameters: int, images_per_step: int, wanted: object = "auto") -> int:
-    prepare_torch(
-        threads=wanted,  # type: ignore[arg-type]
-        matmul_precision="highest",
-        num_parameters=num_parameters,
-        images_per_step=images_per_step,
-    )
+    prepare_torch(wanted, "highest", multiply_adds=num_parameters * images_per_step)  # type: ignore[arg-type]
     return torch.get_num_threads()
 
 
@@ -55,7 +50,7 @@ def test_what_is_available_does_not_depend_on_what_was_set_before() -> None:
 def test_a_launcher_that_shares_out_the_cores_is_obeyed() -> None:
     code = (
         "from src.compute import prepare_torch; import torch;"
-        "prepare_torch(threads='auto', matmul_precision='highest', num_parameters=10**9, images_per_step=64);"
+        "prepare_torch('auto', 'highest', multiply_adds=10**12);"
         "print(torch.get_num_threads())"
     )
     line, environment = [sys.executable, "-c", code], os.environ | {"OMP_NUM_THREADS": "1"}
@@ -65,5 +60,5 @@ def test_a_launcher_that_shares_out_the_cores_is_obeyed() -> None:
 
 def test_the_precision_of_products_is_set_for_every_run() -> None:
     for precision in ("high", "highest"):
-        prepare_torch(threads=1, matmul_precision=precision, num_parameters=1, images_per_step=1)
+        prepare_torch(1, precision, multiply_adds=1)
         assert torch.get_float32_matmul_precision() == precision

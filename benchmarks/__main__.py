@@ -29,7 +29,7 @@ from torch import Tensor
 from benchmarks import bare, processes, stock
 from benchmarks.report import machine, markdown
 from src.command_line import build
-from src.compute import available_threads
+from src.compute import AVAILABLE_THREADS
 from src.jobs import checked_jobs
 from src.train import train
 
@@ -77,7 +77,7 @@ class Case:
             lr=self.cfg.optimizer.lr,
         )
         self.resident = self.task.to(DEVICE)
-        self.threads = available_threads()
+        self.threads = AVAILABLE_THREADS
         self.stock_workers = 0
         self.final: dict[str, list[Tensor]] = {}
 
@@ -101,7 +101,7 @@ class Case:
         return seconds
 
     def stock(self, epochs: int = 1) -> float:
-        alike(available_threads())
+        alike(AVAILABLE_THREADS)
         settings: dict[str, Any] = {"workers": self.stock_workers, "folder": self.folder}
         seconds, self.final["STOCK"] = stock.stock(self.task, self.weights, epochs=epochs, **settings)
         return seconds

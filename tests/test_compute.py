@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from src import compute
-from src.compute import available_threads, prepare_torch
+from src.compute import AVAILABLE_THREADS, prepare_torch
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -29,22 +29,20 @@ def threads(num_parameters: int, images_per_step: int, wanted: object = "auto") 
 def test_there_are_as_many_threads_as_the_steps_keep_busy_and_no_more_than_there_are(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(compute, "available_threads", lambda: 3)
+    monkeypatch.setattr(compute, "AVAILABLE_THREADS", 3)
     softmax, mlp = 7850, 203_530
     assert [threads(softmax, 64), threads(softmax, 256), threads(mlp, 64)] == [1, 3, 3]
     assert [threads(500_000, 2), threads(500_001, 2), threads(1, 1)] == [1, 2, 1]
 
 
 def test_a_number_that_is_typed_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compute, "available_threads", lambda: 1)
+    monkeypatch.setattr(compute, "AVAILABLE_THREADS", 1)
     assert threads(7850, 64, wanted=2) == 2
 
 
 def test_what_is_available_does_not_depend_on_what_was_set_before() -> None:
-    available_threads.cache_clear()
-    before = torch.get_num_threads()
-    assert threads(1, 1, wanted=before + 1) == before + 1
-    assert threads(10**9, 64) == before
+    assert threads(1, 1, wanted=AVAILABLE_THREADS + 1) == AVAILABLE_THREADS + 1
+    assert threads(10**9, 64) == AVAILABLE_THREADS
 
 
 def test_a_launcher_that_shares_out_the_cores_is_obeyed() -> None:

@@ -64,8 +64,8 @@ def order(count: int, seed: int, epoch: int) -> Tensor:
 
 def train(
     task: Task, weights: dict[str, Tensor], *, epochs: int, to_images: Callable[[Tensor], Tensor] | None = None
-) -> tuple[list[float], list[Tensor], tuple[float, float]]:
-    """Seconds of each epoch, final weights, and the last validation loss and accuracy."""
+) -> tuple[list[float], list[Tensor], tuple[float, ...]]:
+    """Seconds of each epoch, final weights, and the last epoch's loss and accuracy, of training and validation."""
     device = task.pixels.device
     network = network_of(task.sizes, weights).to(device)
     optimizer = torch.optim.SGD(network.parameters(), lr=task.lr)
@@ -85,10 +85,10 @@ def train(
             optimizer.step()
             total += loss.detach() * len(labels)
             hits += (scores.detach().argmax(1) == labels).sum()
-        result = (total / len(rows)).item(), (hits / len(rows)).item()
-        result = validate(network, task, to_images)
+        trained = (total / len(rows)).item(), (hits / len(rows)).item()
+        validated = validate(network, task, to_images)
         seconds.append(time.perf_counter() - began)
-    return seconds, [parameter.detach().cpu() for parameter in network.parameters()], result
+    return seconds, [parameter.detach().cpu() for parameter in network.parameters()], (*trained, *validated)
 
 
 @torch.no_grad()

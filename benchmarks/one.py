@@ -1,6 +1,8 @@
-"""One arm in a process of its own: its fit in seconds, as the last line. OURS has its own command, `src.train`.
+"""One arm in a process of its own: the seconds of its fit as the last line, of all jobs for `sweep`, which is STOCK's.
 
-python -m benchmarks.one bare TASK.pt [epochs=2] [workers=0]
+OURS has its own command, `src.train`.
+
+python -m benchmarks.one bare|barebones|stock|sweep TASK.pt EPOCHS WORKERS
 """
 
 import logging

@@ -25,6 +25,7 @@ ANSWERS = {
     "--cfg job": [*TRAIN, "--cfg", "job"],
     "a config error": [*TRAIN, "model=mpl"],
 }
+EXIT_CODES = {"a config error": 2}  # of the answers; 0 for all others
 EPOCHS = 3
 # A process inherits the peak of the one that starts it, so that a small one stands between; Linux counts kilobytes.
 PEAK = "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True); "
@@ -39,10 +40,18 @@ class Done:
     output: str
 
 
-def run(line: list[str]) -> Done:
+def run(line: list[str], *, exit_code: int = 0) -> Done:
+    """Runs a process; one that ends otherwise than it should is no measurement.
+
+    Raises:
+        RuntimeError: with the last of what it said.
+    """
     began = time.perf_counter()
-    done = subprocess.run(line, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    return Done(time.perf_counter() - began, done.stdout)
+    done = subprocess.run(line, capture_output=True, text=True)
+    seconds = time.perf_counter() - began
+    if done.returncode != exit_code:
+        raise RuntimeError(f"{' '.join(line)} ended with {done.returncode}: {done.stderr[-500:]}")
+    return Done(seconds, done.stdout)
 
 
 def measure(task: bare.Task, weights: dict[str, Tensor], folder: Path, workers: int, figures: dict[str, Any]) -> None:
@@ -59,7 +68,7 @@ def measure(task: bare.Task, weights: dict[str, Tensor], folder: Path, workers: 
     torch.save({"task": vars(task), "weights": weights}, task_file)
     found: dict[str, dict[str, float]] = {"answer_seconds": {}, "around_the_fit_seconds": {}, "peak_megabytes": {}}
     for name, line in ANSWERS.items():
-        found["answer_seconds"][name] = run(line).seconds
+        found["answer_seconds"][name] = run(line, exit_code=EXIT_CODES.get(name, 0)).seconds
     for arm in ("BARE", "OURS", "BAREBONES", "STOCK"):
         around, megabytes = one_run(arm, task_file, folder / "run", workers)
         found["around_the_fit_seconds"][arm] = around

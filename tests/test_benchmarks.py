@@ -1,13 +1,18 @@
 """That the arms of the benchmark train the same thing; what they take is measured by it alone."""
 
+import csv
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchmarks import bare
 from benchmarks.__main__ import Case
+from benchmarks.processes import run
 from benchmarks.report import markdown, ratio
+from src.train import train
 
 SMALL = ["data=synthetic", "data.train_per_class=30", "data.test_per_class=5", "data.val_size=51", "trainer=cpu"]
 
@@ -31,6 +36,22 @@ def test_arms_that_train_something_else_are_found_out(tmp_path: Path) -> None:
         warnings.simplefilter("ignore")
         with pytest.raises(AssertionError, match="OURS trains something else"):
             case.check_weights()
+
+
+def test_bare_counts_the_loss_and_accuracy_that_we_do(tmp_path: Path) -> None:
+    case = Case([*SMALL, "threads=1"], tmp_path)
+    case.cfg.trainer.max_epochs = 2
+    train(case.cfg, tmp_path / "run")
+    (*_, row) = csv.DictReader((tmp_path / "run" / "metrics.csv").read_text().splitlines())
+    _, _, counted = bare.train(case.resident, case.weights, epochs=2)
+    ours = [float(row[name]) for name in ("train/loss", "train/acc", "val/loss", "val/acc")]
+    assert counted == pytest.approx(ours, rel=1e-5)
+
+
+def test_a_process_that_fails_is_no_measurement() -> None:
+    assert run([sys.executable, "-c", "print(1); raise SystemExit(2)"], exit_code=2).output == "1\n"
+    with pytest.raises(RuntimeError, match=r"ended with 1: .*gone"):
+        run([sys.executable, "-c", "raise SystemExit('gone')"])
 
 
 def test_ratios_are_paired() -> None:

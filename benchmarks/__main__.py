@@ -43,6 +43,8 @@ CASES = {
 }
 EPOCHS = 5  # of a fit; of STOCK one
 WORKERS = (0, 2, 4)
+PROCESSES = {"processes": processes.measure, "sweeps": processes.measure_sweeps}
+PARTS = ("epochs", *PROCESSES)  # seconds of an epoch; start-up and memory; 16 jobs end to end
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -160,10 +162,11 @@ def measured(name: str, overrides: list[str], folder: Path, repeats: int) -> dic
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5, help="of everything")
-    parser.add_argument("--processes", action="store_true", help="measure start-up, memory and the sweep alone")
-    parser.add_argument("--only", default="", help="part of the names of the cases to measure; no processes then")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, help="what to measure (default: all)")
+    parser.add_argument("--only", default="", help="part of the names of the cases to measure; only epochs by default")
     parser.add_argument("--out", type=Path, default=Path("outputs/benchmark"), help="folder for the tables")
     options = parser.parse_args()
+    options.parts = options.parts or (("epochs",) if options.only else PARTS)
     warnings.filterwarnings("ignore")
     logging.disable(logging.WARNING)
     if "OMP_NUM_THREADS" in os.environ:
@@ -172,13 +175,14 @@ def main() -> None:
     figures: dict[str, Any] = {"machine": machine(DEVICE), "repeats": options.repeats, "cases": {}}
     with tempfile.TemporaryDirectory() as folder:
         for name, overrides in CASES.items():
-            if options.only in name and not options.processes:
+            if "epochs" in options.parts and options.only in name:
                 figures["cases"][name] = measured(name, overrides, Path(folder), options.repeats)
                 write(figures, options.out)
-        if not options.only:
+        measures = [measure for part, measure in PROCESSES.items() if part in options.parts]
+        if measures:
             case = Case(CASES["softmax, batch 256"], Path(folder))
             case.choose_stock()
-            for measure in (processes.measure, processes.measure_sweeps):
+            for measure in measures:
                 for _ in range(options.repeats):
                     measure(case.task, case.weights, Path(folder), case.stock_workers, figures)
                     write(figures, options.out)

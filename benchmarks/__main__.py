@@ -26,7 +26,7 @@ import torch
 from lightning import seed_everything
 from torch import Tensor
 
-from benchmarks import bare, processes, stock
+from benchmarks import bare, processes, stock, sweeps
 from benchmarks.report import machine, markdown
 from src.command_line import build
 from src.compute import AVAILABLE_THREADS
@@ -44,7 +44,9 @@ CASES = {
 EPOCHS = 5  # of a fit; of STOCK one
 WORKERS = (0, 2, 4)
 PROCESSES = {"processes": processes.measure, "sweeps": processes.measure_sweeps}
-PARTS = ("epochs", *PROCESSES)  # seconds of an epoch; start-up and memory; 16 jobs end to end
+SWEEPS = {"launchers": sweeps.measure_launchers, "searches": sweeps.measure_searches}
+# Seconds of an epoch; start-up and memory; 16 jobs end to end; several jobs at once; a search instead of a grid.
+PARTS = ("epochs", *PROCESSES, *SWEEPS)
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -186,6 +188,10 @@ def main() -> None:
                 for _ in range(options.repeats):
                     measure(case.task, case.weights, Path(folder), case.stock_workers, figures)
                     write(figures, options.out)
+        for part, measure_sweep in SWEEPS.items():
+            for _ in range(options.repeats if part in options.parts else 0):
+                measure_sweep(Path(folder), figures)
+                write(figures, options.out)
     print(markdown(figures), f"{(time.perf_counter() - began) / 60:.0f} minutes", sep="\n")
 
 

@@ -56,6 +56,10 @@ def markdown(figures: dict[str, Any]) -> str:
         parts.append(processes(figures))
     if "sweep_seconds" in figures:
         parts.append(sweeps(figures))
+    if "launcher_seconds" in figures:
+        parts.append(launchers(figures))
+    if "search_best" in figures:
+        parts.append(searches(figures))
     return "\n".join(parts)
 
 
@@ -111,6 +115,29 @@ def sweeps(figures: dict[str, Any]) -> str:
             f"* Jobs 2..16 of our sweep take {median(later):.3f} s beside their fit, testing included.\n",
         ]
     )
+
+
+def launchers(figures: dict[str, Any]) -> str:
+    seconds, jobs = figures["launcher_seconds"], figures["launcher_job_seconds"]
+    rows = [
+        [name, f"{median(values):.1f} ({min(values):.1f} - {max(values):.1f})", f"{median(jobs[name]):.1f}"]
+        for name, values in seconds.items()
+    ]
+    faster = ratio(seconds["sequential"], seconds["joblib"])
+    head = ["four jobs of mlp, batch 64, 12 epochs", "end to end, s", "fit of a job, s"]
+    return table(head, [*rows, ["sequential / joblib", faster, ""]])
+
+
+def searches(figures: dict[str, Any]) -> str:
+    epochs, best, seconds = (figures[f"search_{name}"] for name in ("epochs", "best", "seconds"))
+    rows = [
+        [name, f"{median(epochs[name]):.0f}", f"{median(best[name]):.4f}", f"{median(seconds[name]):.0f}"]
+        for name in epochs
+    ]
+    share, short = ratio(epochs["optuna"], epochs["grid"]), median(best["grid"]) - median(best["optuna"])
+    head = ["softmax on Fashion-MNIST", "epochs in all", "best val acc", "seconds"]
+    note = f"* The search takes {share} of the grid's epochs; its best is {100 * short:.2f} points below the grid's.\n"
+    return table(head, rows) + note
 
 
 def both(seconds: dict[str, list[float]]) -> list[str]:

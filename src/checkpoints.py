@@ -1,15 +1,42 @@
-"""Checkpoints of a run: best.ckpt, the epoch with the best validation accuracy, and last.ckpt, the newest."""
+"""Checkpoints of a run: best.ckpt, the epoch with the best validation accuracy, and last.ckpt, the newest.
+
+A run whose folder has a last.ckpt goes on from there, and ends as if it had never been interrupted.
+"""
 
 import io
 import os
+import random
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import numpy
 import torch
-from lightning import LightningModule, Trainer
+from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from lightning.pytorch.plugins import TorchCheckpointIO
+
+from src.errors import DataError
+
+LAST = "last.ckpt"
+
+
+def to_continue(run_dir: Path) -> Path | None:
+    """The checkpoint that a run goes on from, if an earlier start has left one.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    path = run_dir / "checkpoints" / LAST
+    if not path.exists():
+        return None
+    try:
+        torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds
+        raise DataError(
+            f"{path} is damaged or no checkpoint of ours ({type(error).__name__}). Delete it to start this run anew."
+        ) from error
+    return path
 
 
 class WholeFiles(TorchCheckpointIO):
@@ -46,6 +73,11 @@ class KeepBest(ModelCheckpoint):
             save_on_train_epoch_end=True,
         )
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Where the run's folder has been moved since, best.ckpt has moved with it."""
+        path = str(Path(self.dirpath or "") / "best.ckpt")
+        super().load_state_dict(state_dict | {"dirpath": self.dirpath, "best_model_path": path})
+
 
 class KeepLast(Checkpoint):
     """Keeps every epoch as last.ckpt, until the next one.
@@ -60,7 +92,7 @@ class KeepLast(Checkpoint):
     """
 
     def __init__(self, folder: Path, best: ModelCheckpoint) -> None:
-        self.path = folder / "last.ckpt"
+        self.path = folder / LAST
         self.best = best
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -83,3 +115,33 @@ def link(path: Path, other: Path) -> None:
     except OSError:
         shutil.copyfile(path, part)
     part.replace(other)
+
+
+class RandomState(Callback):
+    """Keeps the state of the random generators in every checkpoint: dropout goes on as if nothing had happened."""
+
+    def __init__(self) -> None:
+        self.loaded: dict[str, Any] = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        name, keys, *numbers = cast(tuple[Any, ...], numpy.random.get_state())
+        return {
+            "python": random.getstate(),
+            "numpy": (name, torch.from_numpy(keys.astype(numpy.int64)), *numbers),
+            "torch": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.loaded = state_dict
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Only now: what comes before draws, too."""
+        if not self.loaded:
+            return
+        random.setstate(self.loaded["python"])
+        name, keys, *numbers = self.loaded["numpy"]
+        numpy.random.set_state((name, keys.numpy(), *numbers))
+        torch.set_rng_state(self.loaded["torch"])
+        if self.loaded["cuda"] and len(self.loaded["cuda"]) == torch.cuda.device_count():
+            torch.cuda.set_rng_state_all(self.loaded["cuda"])

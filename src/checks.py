@@ -86,6 +86,9 @@ LIMIT = Rule(
 )
 
 RULES: dict[str, Rule] = {
+    "resume": Rule("never, auto, must or the folder of a run or sweep", is_path, "auto"),
+    "retry_failed": IS_TRUE_OR_FALSE,
+    "pruner": Rule("null (hydra/sweeper=optuna sets it)", lambda pruner: pruner is None, "null"),
     "seed": integer(0, LARGEST_SEED, example=0),
     "threads": auto_or_integer(example=1),
     "matmul_precision": one_of("highest", "high", "medium"),

@@ -1,30 +1,32 @@
 """What every command does around its work: checks what was typed, claims a folder for it, sets the exit code."""
 
-import itertools
 import os
-import re
+import shlex
 import signal
 import sys
 import time
-import zlib
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
 from hydra._internal.utils import get_args_parser
-from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from src.errors import BadInput
-from src.jobs import CONF, Jobs, checked_jobs
-from src.run import read_metrics, typeable
+from src.composer import CONF
+from src.errors import BadInput, LabError, Stopped
+from src.folders import Claim, claim, folder_override
+from src.jobs import checked_jobs
+from src.run import as_known, read_result, typeable
+from src.sweep.report import report_sweep
+from src.sweep.sweeper import show_plugins
+from src.sweep.watch import outcome
 
 SWEEP_HAD_FAILURES = 5
-LONGEST_FOLDER_NAME = 120  # file systems allow 255 bytes
+RUN_DIR = "LAB_RUN_DIR"  # tells the helper processes of a distributed run where its checkpoints are
 
 
 def run_command(main: Callable[[], Any]) -> int:
@@ -33,8 +35,19 @@ def run_command(main: Callable[[], Any]) -> int:
     Args:
         main: a function decorated by `hydra.main`, which reads `sys.argv` itself.
     """
+    try:
+        return answered(main)
+    except OSError as error:
+        if (known := as_known(error)) is None:
+            raise
+        print(f"error: {known}", file=sys.stderr)
+        return known.exit_code
+
+
+def answered(main: Callable[[], Any]) -> int:
+    """What was typed, answered, run or refused."""
     stop_on_signals()
-    OmegaConf.register_new_resolver("job_folder", job_folder, replace=True)
+    show_plugins()
     arguments = get_args_parser().parse_intermixed_args()
     in_order(arguments)
     if arguments.help and not (arguments.config_path or arguments.config_dir):
@@ -65,13 +78,41 @@ def run_command(main: Callable[[], Any]) -> int:
         if arguments.cfg:
             main()
             return 0
-        folder = claim_folder(jobs)
-    except BadInput as error:
+        typed = [word for word in sys.argv[1:] if not word.startswith(("resume=", "hydra.sweep.dir="))]
+        claimed = claim(jobs)
+    except LabError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    main()
-    wait_for_helpers()
-    return report_sweep(folder, num_jobs=len(jobs.configs)) if jobs.is_sweep else 0
+    return run_sweep(main, claimed, typed) if jobs.is_sweep else run_once(main, claimed)
+
+
+def run_once(main: Callable[[], Any], claimed: Claim) -> int:
+    """One run, unless it has been completed before."""
+    if claimed.left:
+        main()
+        wait_for_helpers()
+        return 0
+    result = read_result(claimed.folder)
+    if result["status"] == "completed":
+        print(f"{typeable(claimed.folder)} was completed before: {outcome(result)}")
+        return 0
+    error = f"{typeable(claimed.folder)} has failed before: {result['reason']} Add retry_failed=true to run it again."
+    print(f"error: {error}", file=sys.stderr)
+    return BadInput.exit_code
+
+
+def run_sweep(main: Callable[[], Any], claimed: Claim, typed: Sequence[str]) -> int:
+    """The jobs of a sweep, and its leaderboard, however it ends."""
+    try:
+        main()
+        wait_for_helpers()
+    except SystemExit:
+        report_sweep(claimed.folder)
+        again = shlex.join([*typed, folder_override("hydra.sweep.dir", claimed.folder), "resume=auto"])
+        print(f"to go on: python -m src.train {again}", file=sys.stderr)
+        raise
+    complete = report_sweep(claimed.folder)
+    return 0 if complete else SWEEP_HAD_FAILURES
 
 
 def help_text() -> str:
@@ -117,7 +158,7 @@ def stop_on_signals() -> None:
 
 def stop(signum: int, frame: FrameType | None) -> NoReturn:
     """Ctrl-C and SIGTERM end the process from wherever it is, through every `finally`, with 130 and 143."""
-    raise SystemExit(128 + signum)
+    raise Stopped(128 + signum)
 
 
 def is_helper_process() -> bool:
@@ -132,8 +173,20 @@ def join_distributed_run() -> None:
     sys.argv[1:] = [*typed, *own]
 
 
+def share_work(work: Callable[[Path], Any]) -> None:
+    """Does a helper process's part of the work in the run's folder. What goes wrong, the first process tells."""
+    try:
+        work(Path(os.environ[RUN_DIR]))
+    except (LabError, RuntimeError) as error:
+        if isinstance(error, LabError) or "Connection closed by peer" in str(error):
+            sys.exit(1)
+        raise
+
+
 def wait_for_helpers(seconds: float = 30) -> None:
     """Lets the other processes of a distributed run end first: they lose their last message if this one goes before."""
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1:  # as Lightning sets it; a launcher's processes end by themselves
+        return
     deadline = time.monotonic() + seconds
     while hasattr(os, "waitpid") and time.monotonic() < deadline:
         try:
@@ -142,77 +195,3 @@ def wait_for_helpers(seconds: float = 30) -> None:
             return  # there is none, or none is left
         if not ended:
             time.sleep(0.05)
-
-
-def claim_folder(jobs: Jobs) -> Path:
-    """Makes the run's or sweep's folder, which no other run has or gets, and tells Hydra its name.
-
-    Raises:
-        BadInput: the folder that was asked for is in use, or cannot be made.
-    """
-    if any(argument.startswith("hydra.sweep.subdir=") for argument in sys.argv):
-        raise BadInput("hydra.sweep.subdir cannot be set: jobs are found by their number. Try hydra.sweep.dir instead.")
-    key = "hydra.sweep.dir" if jobs.is_sweep else "hydra.run.dir"
-    HydraConfig.instance().set_config(jobs.whole)
-    wanted = Path(OmegaConf.select(jobs.whole, key))
-    if any(argument.startswith(f"{key}=") for argument in sys.argv):
-        claim_typed(wanted, key)
-        return tell_hydra(key, wanted)
-    for number in itertools.count(1):  # another run may have started in the same second
-        folder = wanted if number == 1 else wanted.with_name(f"{wanted.name}_{number}")
-        try:
-            make(folder, key)
-            break
-        except FileExistsError:
-            continue
-    return tell_hydra(key, folder)
-
-
-def tell_hydra(key: str, folder: Path) -> Path:
-    quoted = str(folder).replace("\\", "\\\\").replace("'", "\\'")
-    sys.argv.append(f"{key}='{quoted}'")
-    return folder
-
-
-def claim_typed(folder: Path, key: str) -> None:
-    if folder.is_dir() and not any(folder.iterdir()):
-        if not os.access(folder, os.W_OK):
-            raise BadInput(f"cannot write to {folder} (permission denied). Try another {key}.")
-        return
-    try:
-        make(folder, key)
-    except FileExistsError as error:
-        raise BadInput(f"{key} must be a new or empty folder, got {str(folder)!r}. Try {key}={folder}_2.") from error
-
-
-def make(folder: Path, key: str) -> None:
-    try:
-        folder.mkdir(parents=True)
-    except FileExistsError:
-        raise
-    except OSError as error:
-        raise BadInput(f"cannot make the output folder {folder} ({error.strerror}). Try another {key}.") from error
-
-
-def job_folder(number: int, overrides: str) -> str:
-    """The name of a sweep's job: `003_model=mlp,optimizer.lr=0.1`, with nothing that a file system or shell minds."""
-    name = f"{number:03d}_{re.sub(r'[^A-Za-z0-9_.,=+-]', '', overrides.replace('/', '-'))}"
-    if len(name) <= LONGEST_FOLDER_NAME:
-        return name
-    return f"{name[: LONGEST_FOLDER_NAME - 9]}-{zlib.crc32(overrides.encode()):08x}"
-
-
-def report_sweep(folder: Path, *, num_jobs: int) -> int:
-    """Says how a sweep went, by what its jobs have left on disk; returns the exit code."""
-    results = read_metrics(folder)
-    completed = [result for result in results.values() if result["status"] == "completed"]
-    print(f"\n{len(completed)} of {num_jobs} jobs completed in {folder}")
-    print(f"  tensorboard  tensorboard --logdir {typeable(folder)}")
-    if len(completed) == num_jobs:
-        return 0
-    for job, result in results.items():
-        if result["status"] != "completed":
-            print(f"{job.name}: {result['status']}: {result['reason']}", file=sys.stderr)
-    if len(results) < num_jobs:
-        print(f"{num_jobs - len(results)} jobs left no result", file=sys.stderr)
-    return SWEEP_HAD_FAILURES

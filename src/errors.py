@@ -1,6 +1,10 @@
 """What can go wrong for a user, and the exit code each is reported with."""
 
 
+class Stopped(SystemExit):
+    """Ctrl-C or SIGTERM; its code is the exit code."""
+
+
 class LabError(Exception):
     """A failure told in one or two plain lines, without a traceback."""
 

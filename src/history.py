@@ -6,11 +6,12 @@ import time
 import warnings
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from lightning import Callback, LightningModule, Trainer
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.trainer.states import TrainerFn
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
@@ -41,6 +42,7 @@ class History(Logger, Callback):
         self.row: dict[str, float] = {}
         self.train_seconds = 0.0
         self.lr = 0.0  # at the start of the epoch
+        self.row_is_due = False
 
     @property
     def name(self) -> str:
@@ -56,10 +58,12 @@ class History(Logger, Callback):
 
     @cached_property
     def writer(self) -> SummaryWriter:
-        return SummaryWriter(str(self.run_dir), flush_secs=10)
+        # What an interrupted run drew of the epoch that it did not finish gives way.
+        return SummaryWriter(str(self.run_dir), flush_secs=10, purge_step=len(self.rows) + 1 if self.rows else None)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.train_started = self.row_started = time.perf_counter()
+        self.row_started = time.perf_counter()
+        self.train_started = self.row_started - self.train_seconds
         self.on_train_epoch_start(trainer, pl_module)  # Lightning does not call it for an epoch that is resumed
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -80,9 +84,32 @@ class History(Logger, Callback):
         self.draw(metrics, step)
         self.row |= metrics
         if "train/loss" in metrics and step is not None:
-            self.rows.append({"epoch": step} | {name: self.row[name] for name in COLUMNS if name in self.row})
-            self.row = {}
+            self.rows.append(in_order(step, self.row))
+            self.row, self.row_is_due = {}, False
             self.write(self.rows[-1])
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.row_is_due = True
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """The rows so far, that of an epoch which has just ended among them: Lightning logs it only afterwards."""
+        rows = list(self.rows)
+        if self.row_is_due:
+            train = {name: trainer.callback_metrics[name].item() for name in ("train/loss", "train/acc")}
+            rows.append(in_order(trainer.current_epoch + 1, self.row | train | {"lr": self.lr}))
+        checkpoint["history"] = {
+            "rows": rows,
+            "train_seconds": time.perf_counter() - self.train_started,
+            "train_images": cast(Any, pl_module).train_tally.images,
+        }
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        if trainer.state.fn != TrainerFn.FITTING:
+            return  # the test with the best epoch's weights
+        history = checkpoint["history"]
+        self.rows, self.train_seconds = history["rows"], history["train_seconds"]
+        cast(Any, pl_module).train_tally.images = history["train_images"]
+        self.rewrite()
 
     @rank_zero_only
     def draw(self, metrics: dict[str, float], epoch: int | None) -> None:
@@ -90,12 +117,22 @@ class History(Logger, Callback):
             self.writer.add_scalar(name, value, epoch)
 
     @rank_zero_only
-    def write(self, row: dict[str, float]) -> None:
-        with (self.run_dir / "metrics.csv").open("a", newline="") as file:
+    def rewrite(self) -> None:
+        """Writes metrics.csv anew, up to the epoch that a run goes on from."""
+        part = self.run_dir / "metrics.csv.part"
+        with part.open("w", newline="") as file:
             table = csv.DictWriter(file, COLUMNS)
-            if row is self.rows[0]:
-                table.writeheader()
-            table.writerow(row)
+            table.writeheader()
+            table.writerows(self.rows)
+        part.replace(self.run_dir / "metrics.csv")
+
+    @rank_zero_only
+    def write(self, row: dict[str, float]) -> None:
+        if row is self.rows[0]:
+            self.rewrite()
+        else:
+            with (self.run_dir / "metrics.csv").open("a", newline="") as file:
+                csv.DictWriter(file, COLUMNS).writerow(row)
         now = time.perf_counter()
         splits = "".join(
             f"{split} loss {readable(row[f'{split}/loss'])} acc {row[f'{split}/acc']:.4f}   "
@@ -124,6 +161,10 @@ class History(Logger, Callback):
         self.writer.close()
 
 
+def in_order(epoch: int, row: dict[str, float]) -> dict[str, float]:
+    return {"epoch": epoch} | {name: row[name] for name in COLUMNS if name in row}
+
+
 def readable(loss: float) -> str:
     return f"{loss:.4f}" if loss < 10_000 else f"{loss:.2e}"
 
@@ -140,3 +181,4 @@ def quiet_lightning() -> None:
         logger.setLevel(logging.WARNING)
     logging.captureWarnings(True)
     warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated")  # lightning 2.6 with torch 2.14
+    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists")  # of the run that goes on

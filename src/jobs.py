@@ -1,33 +1,21 @@
 """From the overrides that were typed to the checked configs of the jobs they ask for."""
 
-import inspect
 from collections.abc import Sequence
-from copy import deepcopy
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from hydra import compose, initialize_config_dir
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.config_loader import ConfigLoader
+from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
 from hydra.types import RunMode
-from hydra.utils import get_object
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from src.checks import check, did_you_mean
+from src.composer import CONF, Composer
 from src.errors import BadInput
+from src.sweep.space import ends, space_of
 
-PASSED_BY_CODE = {
-    *("image_shape", "num_classes", "params", "optimizer", "total_steps"),
-    *("logger", "callbacks", "plugins", "default_root_dir"),
-}
-CONF = str(Path(__file__).resolve().parents[1] / "conf")
+LEAST = {"n_trials": 1, "at_once": 1, "seed": 0, "min_epochs": 1, "reduction_factor": 1}  # of hydra/sweeper=optuna
 
 
 @dataclass(frozen=True)
@@ -36,13 +24,31 @@ class Jobs:
 
     Attributes:
         configs: one for each job, without Hydra's own part.
+        overrides: those of each job, without Hydra's own.
+        typed: what was typed, without Hydra's own, values of a sweep and all.
+        swept: the keys that were given several values.
         whole: the config with Hydra's own part, for the overrides that are the same in all jobs.
         is_sweep: whether they are the jobs of a sweep, be it of one.
+        space: of a search: the values of each key as typed; the one job is then what it starts from.
     """
 
     configs: list[DictConfig]
+    overrides: list[list[str]]
+    typed: list[str]
+    swept: list[str]
     whole: DictConfig
     is_sweep: bool
+    space: dict[str, str] = field(default_factory=dict)
+
+
+def flat(config: Any, prefix: str = "") -> dict[str, Any]:
+    """The resolved settings of a config, their keys written with dots."""
+    settings: Any = OmegaConf.to_container(config, resolve=True) if isinstance(config, DictConfig) else config
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        full = f"{prefix}{key}"
+        found |= flat(value, f"{full}.") if isinstance(value, dict) and value else {full: value}
+    return found
 
 
 def checked_jobs(
@@ -73,156 +79,93 @@ def checked_jobs(
         constants = [text for text in overrides if not composer.parse(text).is_sweep_override()]
         _, whole = composer.base(composer.part_choices(constants))
         is_sweep = multirun or whole.hydra.mode == RunMode.MULTIRUN
-        if is_sweep and whole.hydra.sweeper.get("params"):
-            overrides = [f"{key}={value}" for key, value in whole.hydra.sweeper.params.items()] + list(overrides)
-        lists = composer.expand(overrides, is_sweep=is_sweep)
-        configs, errors = [], []
-        for number, job in enumerate(lists):
-            try:
-                configs.append(composer.job(job))
-            except BadInput as error:
-                errors.append(f"job {number}: {error}" if is_sweep else str(error))
+        if not is_sweep:
+            return planned(composer, overrides, whole, is_sweep=False)
+        check_launcher(whole.hydra.runtime.choices["hydra/launcher"], whole.hydra.launcher._target_)
+        params = threads_of(whole.hydra.launcher) | dict(whole.hydra.sweeper.get("params") or {})
+        overrides = [*(f"{key}={value}" for key, value in params.items()), *overrides]
+        if whole.hydra.sweeper._target_.endswith(".OptunaSweeper"):
+            return searched(composer, overrides, whole)
+        return planned(composer, overrides, whole, is_sweep=True)
+
+
+def planned(composer: Composer, overrides: Sequence[str], whole: DictConfig, *, is_sweep: bool) -> Jobs:
+    """Every combination of what was typed."""
+    lists = composer.expand(overrides, is_sweep=is_sweep)
+    configs, errors = [], []
+    for number, job in enumerate(lists):
+        try:
+            configs.append(composer.job(job))
+        except BadInput as error:
+            errors.append(f"job {number}: {error}" if is_sweep else str(error))
+    for number, config in enumerate(configs if is_sweep else ()):
+        errors += [f"job {number}: {error}" for error in one_process(config)]
     if errors:
         raise BadInput(
             errors[0] + f"\n{len(errors)} of {len(lists)} jobs cannot run, so none was started." * is_sweep,
         )
-    return Jobs(configs, whole, is_sweep)
+    typed = without_hydra(overrides)
+    final = {override.get_key_element(): override.is_sweep_override() for override in map(composer.parse, typed)}
+    swept = [key.lstrip("+") for key, several in final.items() if several]
+    return Jobs(configs, [without_hydra(job) for job in lists], typed, swept, whole, is_sweep)
 
 
-class Composer:
-    """Composes jobs the way Hydra does, but answers what is unknown with the nearest thing that is known.
+def searched(composer: Composer, overrides: Sequence[str], whole: DictConfig) -> Jobs:
+    """What a search starts from, once it is checked that its jobs can run: with both ends of each interval."""
+    parsed = {composer.parse(text).key_or_group: text for text in overrides}
+    space = space_of(whole.hydra.runtime.choices.model)
+    space = {key: text for key, text in space.items() if key not in parsed}
+    space |= {key: text.partition("=")[2] for key, text in parsed.items() if composer.parse(text).is_sweep_override()}
+    if not space:
+        raise BadInput("nothing is left to search. Name several values, or an interval(low,high).")
+    if find_spec("optuna") is None:
+        raise BadInput("hydra/sweeper=optuna is an extra. Try pip install -c constraints.txt -e '.[optuna]'.")
+    for key, least in LEAST.items():
+        value = whole.hydra.sweeper[key]
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            rule = f"hydra.sweeper.{key} must be an integer >= {least}"
+            raise BadInput(f"{rule}, got {value!r}. Try hydra.sweeper.{key}={max(1, least)}.")
+    base = [text for key, text in parsed.items() if key not in space]
+    for key, text in space.items():
+        for end in ends(composer.parse(f"{key}={text}")):
+            composer.job([*base, f"{key}={end}"])
+    typed, config = without_hydra(base), composer.job(base)
+    for error in one_process(config):
+        raise BadInput(error)
+    return Jobs([config], [typed], typed, list(space), whole, is_sweep=True, space=space)
 
-    The parts that a job chooses (data=cifar2, model=mlp) are composed once, and the values set in a copy: a large
-    sweep is checked in a moment.
+
+def threads_of(launcher: DictConfig) -> dict[str, int]:
+    """The override by which each job of a launcher of several processes gets its share of the CPU.
+
+    It is named, since with another number of threads the last digits of a result differ.
     """
-
-    def __init__(self, loader: ConfigLoader, config_name: str, searchpath: list[str]) -> None:
-        self.loader = loader
-        self.config_name = config_name
-        self.searchpath = searchpath
-        self.parser = OverridesParser.create(config_loader=loader)
-        self.parse = cache(self._parse)
-        self.base = cache(self._base)
-        self.choices = cache(self._choices)
-
-    def _parse(self, text: str) -> Override:
-        try:
-            return self.parser.parse_overrides([text])[0]
-        except HydraException as error:
-            key, equals, value = text.partition("=")
-            hint = f"""Quote the value: '{key}="{value}"'.""" if equals else "Write key=value."
-            raise BadInput(f"cannot read the override {text!r}. {hint}") from error
-
-    def _choices(self, group: str) -> list[str]:
-        """The names to choose from, none for what is no group."""
-        return self.loader.get_group_options(group, config_name=self.config_name, overrides=self.searchpath)
-
-    def _base(self, choices: tuple[str, ...]) -> tuple[DictConfig, DictConfig]:
-        """The config of the chosen parts, without and with Hydra's own."""
-        try:
-            whole = compose(self.config_name, list(choices), return_hydra_config=True)
-        except (HydraException, OmegaConfBaseException) as error:
-            raise BadInput(" ".join(str(error).split())) from error
-        config = deepcopy(whole)
-        OmegaConf.set_struct(config, False)
-        del config["hydra"]
-        return config, whole
-
-    def expand(self, overrides: Sequence[str], *, is_sweep: bool) -> list[list[str]]:
-        """The overrides of each job, in Hydra's order."""
-        parsed = [self.parse(text) for text in overrides]
-        for override in parsed:
-            if override.is_sweep_override() and not is_sweep:
-                raise BadInput(f"{override.input_line} names several values. Add -m to run them all, one job each.")
-            if override.is_sweep_override() and not override.is_discrete_sweep():
-                raise BadInput(f"{override.input_line} is a range without steps. Name the values: key=0.01,0.1.")
-        jobs: list[list[str]] = BasicSweeper.split_arguments(parsed, max_batch_size=None)[0]
-        if not jobs:
-            raise BadInput(f"no job matches {' '.join(overrides)}. Name at least one value for each key.")
-        return jobs
-
-    def part_choices(self, overrides: Sequence[str]) -> tuple[str, ...]:
-        """Those overrides that choose a part (model=mlp) or set something of Hydra's, and are not values of a part."""
-        chosen = []
-        for text in overrides:
-            override = self.parse(text)
-            key = override.key_or_group
-            if self.choices(key):
-                self.check_choice(override)
-            elif not key.startswith("hydra."):
-                continue
-            chosen.append(text)
-        return tuple(chosen)
-
-    def check_choice(self, override: Override) -> None:
-        group, choice = override.key_or_group, override.value()
-        choices = self.choices(group)
-        if override.is_delete():
-            raise BadInput(f"~{group} would remove a part that is needed. Choices: {', '.join(choices)}.")
-        for name in choice if isinstance(choice, list) else [choice]:
-            if name not in choices:
-                word = "null" if name is None else name
-                raise BadInput(
-                    f"unknown {group} '{word}'.{did_you_mean(str(word), choices, prefix=f'{group}=')} "
-                    f"Choices: {', '.join(choices)}."
-                )
-
-    def job(self, overrides: Sequence[str]) -> DictConfig:
-        """The checked config of one job."""
-        choices = self.part_choices(overrides)
-        config = deepcopy(self.base(choices)[0])
-        known = known_keys(config)
-        for text in overrides:
-            if text in choices:
-                continue
-            override = self.parse(text)
-            if override.key_or_group not in known and not is_parameter(override, config):
-                raise BadInput(self.unknown_key(override.key_or_group, known))
-            if override.is_delete():
-                raise BadInput(f"~{override.key_or_group} would remove a key that is needed. Set it to null instead.")
-            OmegaConf.update(config, override.key_or_group, override.value())
-        try:
-            settings = OmegaConf.to_container(config, resolve=True)
-        except OmegaConfBaseException as error:
-            raise BadInput(" ".join(str(error).split())) from error
-        check(cast(dict[str, Any], settings))
-        return config
-
-    def unknown_key(self, key: str, known: list[str]) -> str:
-        groups = [group for group in self.loader.list_groups("") if group != "hydra"]
-        group = key.partition(".")[0]
-        owners = [f"{group}={choice}" for choice in self.choices(group) if self.has_key(f"{group}={choice}", key)]
-        if owners:
-            return f"{key} belongs to {' or '.join(owners)}, which was not chosen. Try {owners[0]} {key}=..."
-        same_name = [full for full in known if full.rpartition(".")[2] == key.rpartition(".")[2]]
-        hint = f" Did you mean {same_name[0]}?" if same_name else did_you_mean(key, known + groups)
-        siblings = [full for full in known if full.startswith(f"{group}.")] or [*groups, "seed"]
-        return f"unknown key {key!r}.{hint} Known here: {', '.join(siblings)}."
-
-    def has_key(self, choice: str, key: str) -> bool:
-        return key in known_keys(self.base((choice,))[0])
+    if launcher._target_.endswith(".BasicLauncher"):
+        return {}
+    return {"threads": launcher.get("cpus_per_task") or OmegaConf.select(launcher, "ray.remote.num_cpus") or 1}
 
 
-def known_keys(config: DictConfig, prefix: str = "") -> list[str]:
-    """Every key that holds a value, written with dots."""
-    keys = []
-    for name in map(str, config):
-        if name.startswith("_"):  # Hydra's own
-            continue
-        node = config._get_node(name)
-        full = f"{prefix}{name}"
-        keys += known_keys(node, f"{full}.") if isinstance(node, DictConfig) and not node._is_none() else [full]
-    return keys
+def one_process(config: DictConfig) -> list[str]:
+    """What is wrong with a job of a sweep that is to be trained by several processes."""
+    devices = config.trainer.devices
+    several = len(devices) > 1 if isinstance(devices, ListConfig) else devices not in (1, "1")
+    if not several and "ddp" not in str(config.trainer.strategy):
+        return []
+    return ["a job of a sweep is trained by one process, on one device: leave out trainer=ddp and trainer.devices."]
 
 
-def is_parameter(override: Override, config: DictConfig) -> bool:
-    """Whether `+part.key=value` adds a parameter that the part's constructor has, if not its YAML file.
+def without_hydra(overrides: Sequence[str]) -> list[str]:
+    """The overrides that say what jobs are, not how they are run."""
+    return [text for text in overrides if not text.lstrip("+~").startswith(("hydra.", "hydra/"))]
 
-    The constructor is imported to see: torch or lightning in most cases. What the code itself passes is not to be set.
+
+def check_launcher(name: str, target: str) -> None:
+    """A launcher is a plugin, most of which are extras.
+
+    Raises:
+        BadInput: it is not installed.
     """
-    part, _, name = override.key_or_group.rpartition(".")
-    target = OmegaConf.select(config, f"{part}._target_") if part and override.is_add() else None
-    if target is None or name in PASSED_BY_CODE:
-        return False
-    parameter = inspect.signature(get_object(target)).parameters.get(name)
-    return parameter is not None and parameter.kind is not inspect.Parameter.VAR_KEYWORD
+    plugin = ".".join(target.split(".")[:2])  # hydra_plugins.hydra_joblib_launcher
+    if target.startswith("hydra_plugins.") and not (find_spec("hydra_plugins") and find_spec(plugin)):
+        extra = name.partition("_")[0]
+        raise BadInput(f"hydra/launcher={name} is an extra. Try pip install -c constraints.txt -e '.[{extra}]'.")

@@ -7,20 +7,23 @@ import os
 import platform
 import shlex
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from src.errors import CannotWrite, LabError
+from src.errors import CannotWrite, LabError, Stopped
+from src.lock import exclusive
 
 METRICS_FILE = "metrics.json"
+LOCK_FILE = ".hydra/lock"
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
 PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "hydra-core")
 log = logging.getLogger(__name__)
 failure_log = logging.getLogger("failure")
+details_log = logging.getLogger("details")  # goes to train.log alone
 
 
 @dataclass(frozen=True)
@@ -52,47 +55,57 @@ class RunResult:
     validation: str
 
 
-def record(
-    run: Callable[[], RunResult],
-    *,
-    tell: Callable[[RunResult, Path], None],
-    run_dir: Path,
-    seed: int,
-    overrides: list[str],
-) -> int:
+def record(run: Callable[[], RunResult], *, run_dir: Path, seed: int, overrides: list[str], quiet: bool = False) -> int:
     """Runs and writes metrics.json, however it ends; returns the exit code.
+
+    One process at a time: a second one waits, and finds the work done.
 
     Args:
         run: the work.
-        tell: tells of a completed run.
         run_dir: the run's folder.
         seed: of the run.
         overrides: as typed.
+        quiet: tell of the end in train.log alone.
 
     Raises:
         SystemExit: Ctrl-C or SIGTERM, after the interruption was written down.
     """
     facts: dict[str, Any] = {"seed": seed, "overrides": overrides}
-    try:
-        facts |= provenance()
-        result = run()
-        write_metrics(run_dir, {"status": "completed", **flat(result), **facts})
-    except SystemExit as stopped:
-        reason = {130: "Ctrl-C", 143: "SIGTERM"}.get(int(stopped.code or 0), f"exit {stopped.code}")
-        write_metrics(run_dir, {"status": "interrupted", "reason": reason, **facts})
-        failure_log.error("interrupted by %s; what was trained so far is in %s", reason, typeable(run_dir))
-        raise
-    except Exception as error:
-        known = as_known(error)
-        reason = str(known or f"{type(error).__name__}: {error}")
-        failure_log.error("error: %s", reason, exc_info=None if known else error)
+    tell, complain = (details_log, details_log) if quiet else (log, failure_log)
+    (run_dir / LOCK_FILE).parent.mkdir(exist_ok=True)
+    with exclusive(run_dir / LOCK_FILE, f"running {run_dir.name}"):
+        if read_result(run_dir).get("status") == "completed":
+            return 0
+        (run_dir / METRICS_FILE).unlink(missing_ok=True)  # of an earlier start
         try:
-            write_metrics(run_dir, {"status": "failed", "reason": reason, **facts})
-        except OSError as second:
-            failure_log.error("error: %s could not be written either: %s", METRICS_FILE, second)
-        return known.exit_code if known else 1
-    tell(result, run_dir)
+            facts |= provenance()
+            result = run()
+            write_json(run_dir / METRICS_FILE, {"status": "completed", **flat(result), **facts})
+        except (Stopped, KeyboardInterrupt) as stopped:
+            reason = "SIGTERM" if getattr(stopped, "code", None) == 143 else "Ctrl-C"
+            write_json(run_dir / METRICS_FILE, {"status": "interrupted", "reason": reason, **facts})
+            complain.error("interrupted by %s; what was trained so far is in %s", reason, typeable(run_dir))
+            raise
+        except (Exception, SystemExit) as error:
+            if is_queued_again(error):
+                raise
+            known = as_known(error)
+            reason = str(known or f"{type(error).__name__}: {error}")
+            complain.error("error: %s", reason, exc_info=None if known else error)
+            if known:
+                details_log.info("where it happened:", exc_info=error)
+            try:
+                write_json(run_dir / METRICS_FILE, {"status": "failed", "reason": reason, **facts})
+            except OSError as second:
+                complain.error("error: %s could not be written either: %s", METRICS_FILE, second)
+            return known.exit_code if known else 1
+    report(result, run_dir, tell)
     return 0
+
+
+def is_queued_again(error: BaseException) -> bool:
+    """Whether submitit has queued this job again, before its time was over, and ends the process: no failure."""
+    return isinstance(error, SystemExit) and "SUBMITIT_EXECUTOR" in os.environ and error.code in (-1, 144)
 
 
 def as_known(error: BaseException) -> LabError | None:
@@ -110,16 +123,27 @@ def flat(result: RunResult) -> dict[str, Any]:
     return result.metrics | {name: value for name, value in vars(result).items() if name != "metrics"}
 
 
-def write_metrics(run_dir: Path, metrics: Mapping[str, Any]) -> None:
-    """Writes metrics.json whole or not at all."""
-    partial = run_dir / f"{METRICS_FILE}.part"
-    partial.write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n")
-    partial.replace(run_dir / METRICS_FILE)
+def write_json(path: Path, content: Any) -> None:
+    """Writes a file whole or not at all."""
+    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
-def read_metrics(sweep_dir: Path) -> dict[Path, dict[str, Any]]:
-    """The folders of a sweep's jobs, in order, and what each left in its metrics.json."""
-    return {path.parent: json.loads(path.read_text()) for path in sorted(sweep_dir.glob(f"*/{METRICS_FILE}"))}
+def write_text(path: Path, content: str) -> None:
+    """Writes a file whole or not at all."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
+    partial.write_text(content)
+    partial.replace(path)
+
+
+def read_result(run_dir: Path) -> dict[str, Any]:
+    """What is in a run's metrics.json; nothing if it has none."""
+    try:
+        result: dict[str, Any] = json.loads((run_dir / METRICS_FILE).read_text())
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except ValueError as error:
+        return {"status": "failed", "reason": f"{METRICS_FILE} is damaged: {error}"}
+    return result
 
 
 @cache  # the code of a process is that of its start
@@ -149,11 +173,11 @@ def typeable(folder: Path) -> str:
     return shlex.quote(str(folder) if relative.startswith("..") else relative)
 
 
-def report_run(result: RunResult, run_dir: Path) -> None:
+def report(result: RunResult, run_dir: Path, tell: logging.Logger) -> None:
     """Tells how a run ended, and what to type next."""
     folder = typeable(run_dir)
     logdir = "outputs" if folder.startswith("outputs/") else folder
-    log.info(
+    tell.info(
         "val acc %.4f (epoch %d of %d, %s)   test acc %.4f   %.1f s, %s",
         result.metrics["val/acc"],
         result.best_epoch,
@@ -163,18 +187,5 @@ def report_run(result: RunResult, run_dir: Path) -> None:
         result.train_seconds,
         result.data_source,
     )
-    log.info("  folder       %s", folder)
-    log.info("  tensorboard  tensorboard --logdir %s", logdir)
-
-
-def report_job(result: RunResult, run_dir: Path) -> None:
-    """Tells how a job of a sweep ended, in one line."""
-    log.info(
-        "%s   val acc %.4f (epoch %d of %d)   test acc %.4f   %.1f s",
-        run_dir.name,
-        result.metrics["val/acc"],
-        result.best_epoch,
-        result.epochs,
-        result.metrics["test/acc"],
-        result.train_seconds,
-    )
+    tell.info("  folder       %s", folder)
+    tell.info("  tensorboard  tensorboard --logdir %s", logdir)

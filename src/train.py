@@ -3,6 +3,7 @@
 python -m src.train model=mlp data=cifar2
 """
 
+import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -13,10 +14,11 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from src.command_line import build, is_helper_process, run_command
-from src.errors import BadInput, LabError
-from src.jobs import CONF
-from src.run import RunResult, record, report_job, report_run
+from src.command_line import RUN_DIR, build, is_helper_process, run_command, share_work
+from src.composer import CONF
+from src.errors import BadInput
+from src.run import RunResult, record
+from src.sweep.placement import on_free_gpu
 
 if TYPE_CHECKING:
     from lightning import Trainer
@@ -34,7 +36,7 @@ def train(cfg: DictConfig, run_dir: Path, *, quiet: bool = False) -> RunResult:
     # Imported here, so that --help and a mistyped command do not wait for torch.
     from lightning import Trainer, seed_everything
 
-    from src.checkpoints import KeepBest, KeepLast, WholeFiles
+    from src.checkpoints import KeepBest, KeepLast, RandomState, WholeFiles, to_continue
     from src.compute import prepare_torch
     from src.data.datamodules import ImageDataModule
     from src.executions import steps_per_execution
@@ -57,12 +59,14 @@ def train(cfg: DictConfig, run_dir: Path, *, quiet: bool = False) -> RunResult:
     history = History(run_dir, max_epochs=cfg.trainer.max_epochs, quiet=quiet)
     keep_best = KeepBest(run_dir / "checkpoints")
     keep_last = KeepLast(run_dir / "checkpoints", keep_best)
-    callbacks = [keep_best, keep_last, history, Progress(quiet=quiet)]
+    callbacks = [RandomState(), keep_best, keep_last, history, Progress(quiet=quiet)]
+    if cfg.pruner:
+        callbacks.append(build(cfg.pruner))
     trainer: Trainer = build(
         cfg.trainer, logger=history, callbacks=callbacks, plugins=[WholeFiles()], default_root_dir=str(run_dir)
     )
     data.steps_per_execution = steps_per_execution(cfg.steps_per_execution, trainer)
-    trainer.fit(task, data)
+    trainer.fit(task, data, ckpt_path=to_continue(run_dir), weights_only=True)
     if not keep_best.best_model_path:
         raise BadInput("no epoch was validated, so there is no best one. Remove what keeps the trainer from it.")
     trainer.test(task, data, ckpt_path=keep_best.best_model_path, weights_only=True, verbose=False)
@@ -94,20 +98,18 @@ def result_of(trainer: "Trainer", task: "ClassificationTask", data: "ImageDataMo
 
 @hydra.main(version_base="1.3", config_path=CONF, config_name="config")
 def main(cfg: DictConfig) -> None:
+    if is_helper_process():
+        share_work(partial(train, cfg))
+        return
     job = HydraConfig.get()
     run_dir = Path(job.runtime.output_dir)
     in_sweep = job.mode == RunMode.MULTIRUN
     run = partial(train, cfg, run_dir, quiet=in_sweep)
-    if is_helper_process():
-        try:
-            run()
-        except (LabError, RuntimeError) as error:  # the first process tells what went wrong
-            if isinstance(error, LabError) or "Connection closed by peer" in str(error):
-                sys.exit(1)
-            raise
-        return
-    tell = report_job if in_sweep else report_run
-    exit_code = record(run, tell=tell, run_dir=run_dir, seed=cfg.seed, overrides=list(job.overrides.task))
+    if in_sweep:
+        run = partial(on_free_gpu, run, cfg.trainer, run_dir.parent)
+        os.chdir(job.runtime.cwd)  # a launcher may have started this process elsewhere
+    os.environ[RUN_DIR] = str(run_dir)
+    exit_code = record(run, run_dir=run_dir, seed=cfg.seed, overrides=list(job.overrides.task), quiet=in_sweep)
     # A failed job does not end a sweep, whose exit code comes from what its jobs have written down.
     if exit_code and not in_sweep:
         sys.exit(exit_code)

@@ -3,6 +3,7 @@
 import dataclasses
 import gzip
 import hashlib
+import itertools
 import pickle
 import pickletools
 import socket
@@ -10,7 +11,7 @@ import struct
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy
 import pytest
@@ -18,9 +19,10 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from PIL import Image
 
+from src.composer import CONF
 from src.data import cifar10, fashion_mnist, images, sources, synthetic
-from src.jobs import CONF
-from src.run import provenance
+from src.run import provenance, write_json
+from src.sweep.plan import new_plan, write_plan
 
 Compose = Callable[..., DictConfig]
 
@@ -152,3 +154,46 @@ def cifar_images(cifar_batches: dict[str, Any], monkeypatch: pytest.MonkeyPatch,
             folder.mkdir(parents=True, exist_ok=True)
             Image.fromarray(row.reshape(3, 32, 32).transpose(1, 2, 0)).save(folder / f"{name}_{number:02d}.png")
     return root
+
+
+class Sweep:
+    """A sweep as it lies on disk, without anything having been trained.
+
+    Args:
+        folder: of the sweep.
+        overrides: as typed; those with commas are swept over.
+    """
+
+    RESULT: ClassVar[dict[str, Any]] = {
+        **{"status": "completed", "val/acc": 0.7, "val/loss": 0.5, "test/acc": 0.8, "test/loss": 0.6, "best_epoch": 3},
+        **{"epochs": 5, "train_seconds": 2.0, "data_source": "synthetic", "validation": "train split"},
+        **{"git_commit": "a" * 40, "git_dirty": False},
+    }
+
+    def __init__(self, folder: Path, *overrides: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        pairs = [text.split("=") for text in overrides]
+        jobs = list(itertools.product(*([f"{key}={value}" for value in values.split(",")] for key, values in pairs)))
+        self.folder = folder
+        self.plan = new_plan(
+            overrides=overrides,
+            swept=[key.lstrip("+") for key, values in pairs if "," in values],
+            jobs=[(list(job), {"trainer.max_epochs": 5} | dict(text.split("=") for text in job)) for job in jobs],
+        )
+        write_plan(self.plan, folder, launched=self.plan.jobs)
+
+    def left(self, *results: dict[str, Any] | str | None) -> "Sweep":
+        """What each job has left: a result, the reason of its failure, or nothing."""
+        for number, result in enumerate(results):
+            self.ends(number, result)
+        return self
+
+    def ends(self, number: int, result: dict[str, Any] | str | None) -> None:
+        if result is not None:
+            job = self.plan.jobs[number]
+            (self.folder / job.folder).mkdir(exist_ok=True)
+            failed = {"status": "failed", "reason": result}
+            content = failed if isinstance(result, str) else self.RESULT | result
+            seed = dict(text.split("=") for text in job.overrides).get("seed", "0")
+            facts = {"overrides": job.overrides, "seed": int(seed)}
+            write_json(self.folder / job.folder / "metrics.json", content | facts)

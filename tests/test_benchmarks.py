@@ -74,9 +74,16 @@ def test_the_report_says_what_was_measured_and_where() -> None:
         "peak_megabytes": {arm: [800.0, 800.0] for arm in seconds},
         "sweep_seconds": {"OURS": [40.0], "STOCK": [800.0]},  # stopped before the second repeat
         "later_job_seconds": {"OURS": [0.35]},
+        "launcher_seconds": {"sequential": [100.0, 140.0], "joblib": [80.0, 80.0]},
+        "launcher_job_seconds": {"sequential": [20.0, 22.0], "joblib": [30.0, 30.0]},
+        "search_epochs": {"grid": [350], "optuna": [105]},
+        "search_best": {"grid": [0.85], "optuna": [0.8475]},
+        "search_seconds": {"grid": [200.0], "optuna": [100.0]},
     }
     table = markdown(figures)
     assert "| STOCK / OURS | 20.00 (20.00 - 20.00) |" in table and "end to end, 1 repeats" in table
-    assert "0.85 (0.85 - 0.85) of 1.1 x BARE + 60 MB" in table and "0.050 of the first" in table
+    assert "0.85 (0.85 - 0.85) of 1.1 x BARE + 60 MB" in table and "sweep take 0.350 s beside their fit" in table
+    assert "| sequential / joblib | 1.50 (1.25 - 1.75) |" in table and "| joblib | 80.0 (80.0 - 80.0) | 30.0 |" in table
+    assert "takes 0.30 (0.30 - 0.30) of the grid's epochs; its best is 0.25 points below" in table
     assert "2 cores of a CPU" in table
     assert "| softmax (2 threads) | 1.000 | 1.100 | 1.500 | 22.000 | 1,000 | 1.10 (1.10 - 1.10) | 20.00 " in table

@@ -1,11 +1,14 @@
+import random
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 import torch
 
 from src import checkpoints
-from src.checkpoints import KeepBest, KeepLast, WholeFiles
+from src.checkpoints import KeepBest, KeepLast, RandomState, WholeFiles, to_continue
+from src.errors import DataError
 from src.train import train
 from tests.conftest import Compose
 
@@ -112,3 +115,47 @@ def test_a_run_writes_its_checkpoints_whole(config: Compose, tmp_path: Path, mon
     assert len(written) == 3 and set(written) <= {"best.ckpt", "last.ckpt"}
     folder = tmp_path / "checkpoints"
     assert epoch_of(folder / "best.ckpt") + 1 == result.best_epoch and epoch_of(folder / "last.ckpt") + 1 == 3
+
+
+def test_a_run_without_a_checkpoint_starts_anew_and_a_damaged_one_is_told(tmp_path: Path) -> None:
+    assert to_continue(tmp_path) is None
+    path = tmp_path / "checkpoints" / "last.ckpt"
+    WholeFiles().save_checkpoint({"epoch": 3}, path)
+    assert to_continue(tmp_path) == path
+    content = path.read_bytes()
+    for damaged in (b"", content[:1], content[: len(content) // 2], b"\xff" * len(content)):
+        path.write_bytes(damaged)
+        with pytest.raises(DataError) as error:
+            to_continue(tmp_path)
+        assert str(error.value).startswith(f"{path} is damaged or no checkpoint of ours (")
+        assert str(error.value).endswith("Delete it to start this run anew.")
+
+
+def test_the_random_generators_go_on_where_they_were(tmp_path: Path) -> None:
+    def draws() -> tuple[float, float, float]:
+        return random.random(), float(numpy.random.random()), float(torch.rand(()))
+
+    trainer: Any = None
+    WholeFiles().save_checkpoint({"random": RandomState().state_dict()}, tmp_path / "last.ckpt")
+    expected = draws()
+    assert draws() != expected
+    later = RandomState()
+    later.on_train_start(trainer, trainer)  # nothing was loaded
+    assert draws() != expected
+    later.load_state_dict(torch.load(tmp_path / "last.ckpt", weights_only=True)["random"])
+    assert draws() != expected  # only when training starts
+    later.on_train_start(trainer, trainer)
+    assert draws() == expected
+
+
+def test_a_run_whose_folder_was_moved_keeps_its_best_epoch(config: Compose, tmp_path: Path) -> None:
+    words = ["data=synthetic", "data.train_per_class=30", "data.test_per_class=5", "data.val_size=51"]
+    cfg = config(*words, "optimizer.lr=1.0", "trainer.max_epochs=8", "seed=2")
+    whole = train(cfg, tmp_path / "whole")
+    assert whole.best_epoch < 8
+    cfg.trainer.max_epochs = whole.best_epoch + 1
+    train(cfg, tmp_path / "first")
+    (tmp_path / "first").rename(tmp_path / "moved")
+    cfg.trainer.max_epochs = 8
+    assert train(cfg, tmp_path / "moved").metrics == whole.metrics
+    assert not (tmp_path / "first").exists()

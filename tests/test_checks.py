@@ -7,8 +7,8 @@ from omegaconf import OmegaConf
 
 from src import networks
 from src.checks import RULES, check, check_devices
+from src.composer import CONF, known_keys
 from src.errors import BadInput
-from src.jobs import CONF, known_keys
 from tests.conftest import Compose
 
 FREE_KEYS = {  # whatever else may be typed, Hydra, Lightning or the file system judges it
@@ -59,6 +59,9 @@ def test_every_key_has_a_rule_or_is_known_to_be_free(config: Compose) -> None:
         ("steps_per_execution", ["0", "-1", "2.5", "true", "null", "epoch"], "auto or an integer >= 1", "1"),
         ("matmul_precision", ["tf32", "true", "null"], "one of highest, high, medium", "highest"),
         ("cuda_graph", ["1", "null", "auto"], "true or false", "true"),
+        ("resume", ["null", "true", "''"], "never, auto, must or the folder of a run or sweep", "auto"),
+        ("retry_failed", ["1", "null"], "true or false", "true"),
+        ("pruner", ["1", "{_target_:os.system}"], "null (hydra/sweeper=optuna sets it)", "null"),
         (
             "optimizer.lr",
             ["0", "-1", "nan", "inf", "1e39", "9" * 400, "abc", "true", "null"],

@@ -1,4 +1,4 @@
-import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from src.command_line import build, job_folder, run_command
-from src.errors import BadInput
-from src.jobs import CONF
-from tests.conftest import Compose
+from src.command_line import build, run_command
+from src.composer import CONF
+from src.errors import BadInput, Stopped
+from src.run import write_json
+from src.sweep.plan import launched_jobs
+from tests.conftest import Compose, Sweep
 
 Captured = pytest.CaptureFixture[str]
 
@@ -23,16 +25,20 @@ class Command:
 
     def __call__(self) -> None:
         self.started_with = sys.argv[1:]
-        for number, result in enumerate(self.sweep_results):
-            folder = Path(self.folder) / f"{number:03d}_x"
+        if not self.sweep_results:
+            return
+        for job, result in zip(launched_jobs(Path(self.folder)), self.sweep_results, strict=False):
+            folder = Path(self.folder) / job.folder
             folder.mkdir()
-            (folder / "metrics.json").write_text(json.dumps(result))
+            if result["status"] == "stopped":
+                raise Stopped(130)
+            write_json(folder / "metrics.json", (Sweep.RESULT if result["status"] == "completed" else {}) | result)
 
     @property
     def folder(self) -> str:
         assert self.started_with is not None
-        (typed,) = [word for word in self.started_with if word.startswith(("hydra.run.dir='", "hydra.sweep.dir='"))]
-        return typed.partition("=")[2].strip("'")
+        typed = [word for word in self.started_with if word.startswith(("hydra.run.dir=", "hydra.sweep.dir="))]
+        return os.path.relpath(typed[-1].partition("=")[2].strip("'"))
 
 
 @pytest.fixture(autouse=True)
@@ -87,7 +93,10 @@ def test_a_folder_that_was_asked_for_is_used_if_it_is_new_or_empty(
     (tmp_path / "mine" / "file").touch()
     capsys.readouterr()
     assert typed(monkeypatch, Command(), f"{key}=mine", *multirun) == 2
-    assert capsys.readouterr().err == f"error: {key} must be a new or empty folder, got 'mine'. Try {key}=mine_2.\n"
+    assert (
+        capsys.readouterr().err
+        == f"error: {key} must be a new or empty folder, got 'mine'. Try {key}=mine_2, or resume=auto to go on in it.\n"
+    )
 
 
 def test_the_name_of_a_folder_reaches_hydra_whatever_is_in_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -190,15 +199,47 @@ def test_a_sweep_whose_jobs_completed_exits_with_0(monkeypatch: pytest.MonkeyPat
     assert "2 of 2 jobs completed in outputs/sweeps/" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("results", [[{"status": "failed", "reason": "gone"}], []])
+@pytest.mark.parametrize(("results", "said"), [([{"status": "failed", "reason": "gone"}], "gone"), ([], "unfinished")])
 def test_a_sweep_with_a_failed_or_missing_job_exits_with_5(
-    results: list[dict[str, str]], monkeypatch: pytest.MonkeyPatch, capsys: Captured
+    results: list[dict[str, str]], said: str, monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:
     command = Command([{"status": "completed"}, *results])
     assert typed(monkeypatch, command, "-m", "seed=0,1") == 5
+    out = capsys.readouterr().out
+    assert "1 of 2 jobs completed in " in out and said in out
+
+
+def test_an_interrupted_sweep_shows_what_it_has_and_how_to_go_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    command = Command([{"status": "completed"}, {"status": "stopped"}])
+    with pytest.raises(SystemExit) as stopped:
+        typed(monkeypatch, command, "-m", "seed=0,1,2", "data.root=a b")
+    assert stopped.value.code == 130
     out, err = capsys.readouterr()
-    assert "1 of 2 jobs completed in " in out
-    assert err == ("001_x: failed: gone\n" if results else "1 jobs left no result\n")
+    assert "1 of 3 jobs completed in " in out
+    folder = command.folder
+    line = f"python -m src.train -m seed=0,1,2 'data.root=a b' hydra.sweep.dir={folder} resume=auto\n"
+    assert err == f"to go on: {line}"
+
+
+def test_a_run_that_was_completed_before_is_told_and_not_run_again(
+    monkeypatch: pytest.MonkeyPatch, capsys: Captured, config: Compose
+) -> None:
+    hydra = Path("mine") / ".hydra"
+    hydra.mkdir(parents=True)
+    OmegaConf.save(config(), hydra / "config.yaml")
+    write_json(hydra.parent / "metrics.json", Sweep.RESULT)
+    command = Command()
+    assert typed(monkeypatch, command, "resume=mine") == 0
+    assert capsys.readouterr().out.startswith("mine was completed before: val acc 0.7000 (epoch 3 of 5)")
+    write_json(hydra.parent / "metrics.json", {"status": "failed", "reason": "Too bad."})
+    assert typed(monkeypatch, command, "resume=mine") == 2
+    expected = "error: mine has failed before: Too bad. Add retry_failed=true to run it again.\n"
+    assert capsys.readouterr().err == expected
+    assert command.started_with is None
+    assert typed(monkeypatch, command, "resume=mine", "retry_failed=true") == 0
+    assert command.started_with is not None
 
 
 def test_the_helpers_of_a_distributed_run_leave_no_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -213,22 +254,3 @@ def test_the_helpers_of_a_distributed_run_leave_no_files(monkeypatch: pytest.Mon
         "hydra/hydra_logging=disabled",
     ]
     assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize(
-    ("overrides", "name"),
-    [
-        ("data.batch_size=64,optimizer.lr=0.1", "007_data.batch_size=64,optimizer.lr=0.1"),
-        ("model.hidden_sizes=[64, 32]", "007_model.hidden_sizes=64,32"),
-        ("data.root=/tmp/../x y;z", "007_data.root=-tmp-..-xyz"),
-        ("", "007_"),
-    ],
-)
-def test_the_folder_of_a_job_is_named_by_its_overrides_in_safe_characters(overrides: str, name: str) -> None:
-    assert job_folder(7, overrides) == name
-
-
-def test_the_folder_of_a_job_with_many_overrides_is_shortened_and_stays_its_own() -> None:
-    names = {job_folder(7, f"model.loss={'x' * 300}{ending}") for ending in "ab"}
-    assert len(names) == 2
-    assert all(len(name) == 120 for name in names)

@@ -5,6 +5,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
+from lightning.pytorch.trainer.states import TrainerFn
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from src.history import COLUMNS, History, readable
@@ -82,3 +84,49 @@ def test_a_quiet_run_leaves_the_lines_of_its_epochs_to_train_log(
         history.close()
         assert caplog.records[-1].name == name
         assert caplog.records[-1].message.startswith("epoch 2/3   train loss 2.0000 acc 0.2500   ")
+
+
+def trainer(epoch: int, fn: TrainerFn = TrainerFn.FITTING) -> Any:
+    metrics = {"train/loss": torch.tensor(9.0), "train/acc": torch.tensor(0.25)}
+    optimizers = [SimpleNamespace(param_groups=[{"lr": 0.1}])]
+    state: dict[str, Any] = {"current_epoch": epoch, "state": SimpleNamespace(fn=fn)}
+    return SimpleNamespace(callback_metrics=metrics, optimizers=optimizers, **state)
+
+
+def test_a_checkpoint_holds_the_row_of_the_epoch_that_has_just_ended(tmp_path: Path) -> None:
+    history, task, checkpoint = recorded(tmp_path, [0.5, 0.75]), SimpleNamespace(), {}
+    task.train_tally = SimpleNamespace(images=120)
+    history.log_metrics({"val/loss": 0.5, "val/acc": 0.625}, 3)
+    history.on_save_checkpoint(trainer(2), task, checkpoint)  # type: ignore
+    assert [row["epoch"] for row in checkpoint["history"]["rows"]] == [1, 2]  # in the middle of the third
+    history.on_train_epoch_end(trainer(2), task)  # type: ignore
+    history.on_save_checkpoint(trainer(2), task, checkpoint)  # type: ignore
+    row = {"epoch": 3, "train/loss": 9.0, "train/acc": 0.25, "val/loss": 0.5, "val/acc": 0.625, "lr": 0.1}
+    assert checkpoint["history"]["rows"][2:] == [row]
+    history.log_metrics({"train/loss": 9.0, "train/acc": 0.25}, 3)
+    assert history.rows[2:] == [row]
+
+    (tmp_path / "metrics.csv").write_text((tmp_path / "metrics.csv").read_text() + "4,half of a r")
+    expected = (tmp_path / "metrics.csv").read_text().splitlines()[:4]
+    later, task.train_tally.images = History(tmp_path, max_epochs=4), 0
+    later.on_load_checkpoint(trainer(3, TrainerFn.TESTING), task, checkpoint)  # type: ignore
+    assert later.rows == []
+    later.on_load_checkpoint(trainer(3), task, checkpoint)  # type: ignore
+    assert (tmp_path / "metrics.csv").read_text().splitlines() == expected
+    assert task.train_tally.images == 120 and later.train_seconds == checkpoint["history"]["train_seconds"] > 0
+    later.on_train_start(trainer(3), task)  # type: ignore
+    later.on_train_end(trainer(3), task)  # type: ignore
+    assert later.train_seconds > checkpoint["history"]["train_seconds"]
+
+
+def test_the_curves_of_a_run_that_goes_on_have_each_epoch_once(tmp_path: Path) -> None:
+    recorded(tmp_path, [0.5, 0.75, 0.9])
+    later = History(tmp_path, max_epochs=4)
+    later.rows = [{"epoch": 1}, {"epoch": 2}]
+    later.on_train_start(TRAINER, TRAINER)
+    for epoch, accuracy in ((3, 0.8), (4, 0.85)):
+        later.log_metrics({"val/acc": accuracy}, epoch)
+    later.close()
+    events = EventAccumulator(str(tmp_path)).Reload()
+    found = [(event.step, round(event.value, 4)) for event in events.Scalars("val/acc")]
+    assert found == [(1, 0.5), (2, 0.75), (3, 0.8), (4, 0.85)]

@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-COMMANDS = {"src.train", "src.data.__main__"}
-AROUND_COMMANDS = {"src.command_line", "src.jobs"}  # the part that all commands share
+COMMANDS = {"src.train", "src.results", "src.data.__main__"}
+AROUND_COMMANDS = {  # the part that all commands share, and Hydra's plugins
+    *("src.command_line", "src.composer", "src.jobs", "src.folders"),
+    *("src.sweep.hydra_plugins.classifier_lab", "src.sweep.sweeper", "src.sweep.optuna_sweeper", "src.sweep.space"),
+}
 FILES = sorted((ROOT / "src").rglob("*.py"))
 
 
@@ -50,7 +53,7 @@ def test_the_task_knows_no_concrete_network_and_no_data_set() -> None:
     assert not {name for name in found if name.startswith("src.data")}
 
 
-@pytest.mark.parametrize("name", ["src.train", "src.checks", "src.run", "src.data", "src.data.__main__"])
+@pytest.mark.parametrize("name", ["src.train", "src.results", "src.checks", "src.run", "src.data", "src.data.__main__"])
 def test_what_answers_before_training_does_not_wait_for_torch(name: str) -> None:
     code = f"import sys, {name}; sys.exit('torch' in sys.modules or 'lightning' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
@@ -64,7 +67,13 @@ def test_a_command_is_checked_without_torch() -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=module)
 def test_every_file_has_its_tests(path: Path) -> None:
-    exceptions = {"errors", "catalog", "images", "synthetic"}  # facts and shapes, tested where they are used
+    exceptions = {
+        "errors",
+        "catalog",
+        "images",
+        "synthetic",
+        "classifier_lab",
+    }  # facts and shapes, tested where they are used
     if path.stem not in exceptions | {"__init__"}:
         name = f"{path.parent.name}_command" if path.stem == "__main__" else path.stem
         assert (ROOT / "tests" / f"test_{name}.py").exists()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from src.data.lock import exclusive
+from src.lock import exclusive
 
 ROOT = Path(__file__).resolve().parents[1]
 HOLD = """
@@ -13,7 +13,7 @@ import sys, time
 from pathlib import Path
 
 import pytest
-from src.data.lock import exclusive
+from src.lock import exclusive
 with exclusive(Path(sys.argv[1]), "holding"):
     print("held", flush=True)
     time.sleep(float(sys.argv[2]))

@@ -1,13 +1,15 @@
 import json
 import logging
+import threading
+import time
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
 from src import run
-from src.errors import BadInput, CannotWrite, DataError, Diverged
-from src.run import RunResult, provenance, record, report_job, report_run
+from src.errors import BadInput, CannotWrite, DataError, Diverged, Stopped
+from src.run import RunResult, provenance, read_result, record, write_json
 
 RESULT = RunResult(
     metrics={"val/acc": 0.75, "val/loss": 0.5, "test/acc": 0.7, "test/loss": 0.6},
@@ -29,7 +31,7 @@ def recorded(run_dir: Path, error: BaseException | None = None) -> tuple[int, di
             raise error
         return RESULT
 
-    code = record(work, tell=report_run, run_dir=run_dir, seed=7, overrides=["model=mlp"])
+    code = record(work, run_dir=run_dir, seed=7, overrides=["model=mlp"])
     return code, json.loads((run_dir / "metrics.json").read_text())
 
 
@@ -45,7 +47,7 @@ def test_metrics_json_holds_what_the_contract_lists(tmp_path: Path) -> None:
     assert metrics["status"] == "completed"
     assert metrics["seed"] == 7 and metrics["overrides"] == ["model=mlp"]
     assert metrics["val/acc"] == 0.75 and metrics["best_epoch"] == 2
-    assert [path.name for path in tmp_path.iterdir()] == ["metrics.json"]
+    assert {path.name for path in tmp_path.iterdir()} == {".hydra", "metrics.json"}
 
 
 @pytest.mark.parametrize(
@@ -61,6 +63,8 @@ def test_metrics_json_holds_what_the_contract_lists(tmp_path: Path) -> None:
             "could not write last.ckpt: No space left on device. Make room, or set hydra.run.dir.",
         ),
         (ZeroDivisionError("ours"), 1, "ZeroDivisionError: ours"),
+        (MemoryError("no more"), 1, "MemoryError: no more"),
+        (SystemExit(7), 1, "SystemExit: 7"),
         (
             OSError(2, "No such file or directory", "x"),
             1,
@@ -79,9 +83,17 @@ def test_a_failure_is_written_down_with_its_reason_and_exit_code(
 def test_only_a_fault_of_ours_shows_a_traceback(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.ERROR):
         recorded(tmp_path, DataError("gone"))
-        assert "Traceback" not in caplog.text and "error: gone" in caplog.text
+        (told,) = [record for record in caplog.records if record.name == "failure"]
+        assert told.getMessage() == "error: gone" and not told.exc_info
         recorded(tmp_path, ZeroDivisionError("ours"))
-        assert "Traceback" in caplog.text
+        assert caplog.records[-1].name == "failure" and caplog.records[-1].exc_info
+
+
+def test_the_log_of_a_run_holds_the_traceback_of_any_failure(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        recorded(tmp_path, Diverged("nan"))
+    (held,) = [record for record in caplog.records if record.name == "details"]
+    assert held.exc_info and held.exc_info[0] is Diverged
 
 
 def test_the_failure_inside_a_constructor_is_found(tmp_path: Path) -> None:
@@ -91,11 +103,14 @@ def test_the_failure_inside_a_constructor_is_found(tmp_path: Path) -> None:
         assert recorded(tmp_path, wrapped)[0] == 3
 
 
-@pytest.mark.parametrize(("code", "reason"), [(130, "Ctrl-C"), (143, "SIGTERM")])
-def test_an_interruption_is_written_down_and_goes_on(tmp_path: Path, code: int, reason: str) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        recorded(tmp_path, SystemExit(code))
-    assert stopped.value.code == code
+@pytest.mark.parametrize(
+    ("stop", "reason"),
+    [(Stopped(130), "Ctrl-C"), (Stopped(143), "SIGTERM"), (KeyboardInterrupt(), "Ctrl-C")],
+)
+def test_an_interruption_is_written_down_and_goes_on(tmp_path: Path, stop: BaseException, reason: str) -> None:
+    with pytest.raises(type(stop)) as stopped:
+        recorded(tmp_path, stop)
+    assert stopped.value is stop
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert (metrics["status"], metrics["reason"]) == ("interrupted", reason)
 
@@ -106,8 +121,8 @@ def test_when_the_result_cannot_be_written_the_first_error_is_still_told(
     def full(*args: object) -> NoReturn:
         raise OSError(28, "No space left on device", "metrics.json")
 
-    monkeypatch.setattr(run, "write_metrics", full)
-    assert record(lambda: RESULT, tell=report_run, run_dir=tmp_path, seed=0, overrides=[]) == 74
+    monkeypatch.setattr(run, "write_json", full)
+    assert record(lambda: RESULT, run_dir=tmp_path, seed=0, overrides=[]) == 74
     assert "could not write metrics.json: No space left on device" in caplog.text
 
 
@@ -124,8 +139,78 @@ def test_without_git_there_is_no_commit(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert (provenance()["git_commit"], provenance()["git_dirty"]) == (None, None)
 
 
-def test_a_job_of_a_sweep_is_told_in_one_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_quiet_run_tells_of_its_end_in_its_log_alone(tmp_path: Path) -> None:
+    told: list[str] = []
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            told.append(f"{record.name}: {record.getMessage()}")
+
+    listener = Listener()
+    loggers = [logging.getLogger(name) for name in ("details", "failure", "src.run")]
+    for logger in loggers:
+        logger.addHandler(listener)
+        logger.setLevel(logging.INFO)
+    try:
+        (tmp_path / "a").mkdir()
+        (tmp_path / "b").mkdir()
+        record(lambda: RESULT, run_dir=tmp_path / "a", seed=0, overrides=[], quiet=True)
+        record(lambda: 1 / 0, run_dir=tmp_path / "b", seed=0, overrides=[], quiet=True)  # type: ignore
+    finally:
+        for logger in loggers:
+            logger.removeHandler(listener)
+    assert told[0].startswith("details: val acc 0.7500 (epoch 2 of 3, train split)")
+    assert told[-1] == "details: error: ZeroDivisionError: division by zero"
+    assert all(line.startswith("details: ") for line in told)
+
+
+def test_a_completed_run_is_not_run_again(tmp_path: Path) -> None:
+    recorded(tmp_path)
+    before = (tmp_path / "metrics.json").stat()
+    assert recorded(tmp_path, ZeroDivisionError("ran again"))[0] == 0
+    assert (tmp_path / "metrics.json").stat() == before
+
+
+def test_what_an_earlier_start_has_left_is_gone_while_the_run_goes_on(tmp_path: Path) -> None:
+    recorded(tmp_path, ZeroDivisionError("ours"))
+
+    def work() -> RunResult:
+        assert read_result(tmp_path) == {}
+        return RESULT
+
+    assert record(work, run_dir=tmp_path, seed=0, overrides=[]) == 0
+
+
+def test_a_second_process_waits_and_finds_the_work_done(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def work() -> RunResult:
+        second.start()
+        while "waiting" not in caplog.text:
+            time.sleep(0.01)
+        return RESULT
+
+    ran: list[str] = []
+    second = threading.Thread(target=lambda: record(lambda: ran.append("again"), **where))  # type: ignore
+    where: dict[str, Any] = {"run_dir": tmp_path, "seed": 0, "overrides": []}
     with caplog.at_level(logging.INFO):
-        report_job(RESULT, tmp_path / "003_optimizer.lr=0.1")
-    (record,) = caplog.records
-    assert record.message.startswith("003_optimizer.lr=0.1   val acc 0.7500 (epoch 2 of ")
+        assert record(work, **where) == 0
+        second.join()
+    assert ran == [] and f"waiting for another process, which is running {tmp_path.name}" in caplog.text
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"a": 1})
+    with pytest.raises(ValueError, match="Out of range float values"):
+        write_json(tmp_path / "a.json", {"a": float("nan")})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"a": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+@pytest.mark.parametrize("code", [-1, 144])
+def test_a_job_that_was_queued_again_has_not_failed(code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def work() -> RunResult:
+        raise SystemExit(code)
+
+    monkeypatch.setenv("SUBMITIT_EXECUTOR", "slurm")
+    with pytest.raises(SystemExit):
+        record(work, run_dir=tmp_path, seed=0, overrides=[])
+    assert read_result(tmp_path) == {}

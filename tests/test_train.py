@@ -143,7 +143,7 @@ def test_the_command_leaves_exactly_the_files_of_the_contract(tmp_path: Path) ->
     (run_dir,) = (tmp_path / "outputs" / "runs").glob("*/*")
     (events,) = run_dir.glob("events.out.tfevents.*")
     assert files(run_dir) == {
-        *(".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml"),
+        *(".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml", ".hydra/lock"),
         *("checkpoints/best.ckpt", "checkpoints/last.ckpt"),
         *("metrics.csv", "metrics.json", "train.log", events.name),
     }
@@ -173,8 +173,9 @@ def test_a_sweep_runs_every_job_in_a_folder_of_its_own_and_a_failed_one_does_not
         assert (metrics.get("reason") or "").startswith("training diverged" if lr == "1e+30" else "")
         assert not list((folder / "checkpoints").glob("*")) or lr != "1e+30"
     assert statuses == {"0.01": "completed", "1e+30": "failed", "0.1": "completed"}
-    assert "2 of 3 jobs completed in grid" in done.stdout
-    assert "error: training diverged: " in done.stderr and "Traceback" not in done.stderr
+    assert "2 of 3 jobs completed in grid" in done.stdout and "optimizer.lr=1e+30   failed: training div" in done.stdout
+    assert done.stderr == ""
+    assert "error: training diverged: " in next((tmp_path / "grid").glob("001_*/train.log")).read_text()
 
 
 def test_a_job_of_a_sweep_equals_the_same_command_run_alone(config: Compose, tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ import numpy
 import torch
 
 from src.data.images import Images, OfficialSets
-from src.data.lock import exclusive
 from src.errors import CannotWrite
+from src.lock import exclusive
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 log = logging.getLogger(__name__)

@@ -1,0 +1,33 @@
+"""What a sweep comes to: its leaderboard and grid, in its folder and on the terminal."""
+
+from pathlib import Path
+
+from src.run import typeable
+from src.sweep.grid import Grid, advice, draw, grid_of, grid_text
+from src.sweep.leaderboard import Leaderboard, as_text, table, warnings, write_leaderboard
+from src.sweep.plan import read_plan
+
+
+def rebuild(folder: Path) -> tuple[Leaderboard, Grid | None]:
+    """Writes results.csv, results.md and, where there is a grid, grid.png of a sweep's folder."""
+    board, plan = write_leaderboard(folder), read_plan(folder)
+    grid = grid_of(board) if plan and not plan.space else None  # what a search has tried is no grid
+    if grid:
+        draw(grid, folder / "grid.png")
+    return board, grid
+
+
+def report_sweep(folder: Path) -> bool:
+    """Rebuilds and prints what a sweep has come to; returns whether all its jobs are completed."""
+    (board, grid), plan = rebuild(folder), read_plan(folder)
+    completed = sum(run.completed for run in board.runs)
+    print(f"\n{as_text(table(board, folder))}\n")
+    if grid:
+        print(f"{grid_text(grid)}\n")
+    for text in warnings(board):
+        print(f"warning: {text}")
+    print(f"{completed} of {len(board.runs)} jobs completed in {typeable(folder)}")
+    for line in advice(board, plan) if plan else ():
+        print(line)
+    print(f"  tensorboard  tensorboard --logdir {typeable(folder)}")
+    return completed == len(board.runs)

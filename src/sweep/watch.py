@@ -1,0 +1,164 @@
+"""How a sweep goes, told by the process that started it from the files of its jobs: the same with every launcher."""
+
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TextIO
+
+from src.run import METRICS_FILE, read_result
+from src.sweep.leaderboard import write_leaderboard
+from src.sweep.plan import Job, Plan
+
+SECONDS_BETWEEN_LOOKS = 0.25
+TO_LINE_START_AND_CLEAR = "\r\x1b[K"
+
+
+class Watch:
+    """Prints a line for each job that ends and writes the leaderboard anew; on a terminal, one more moves meanwhile.
+
+    A context manager around the launch of the jobs: a thread looks at their files some times a second.
+
+    Args:
+        folder: of the sweep.
+        plan: of the whole sweep.
+        jobs: those that are run now.
+    """
+
+    def __init__(self, folder: Path, plan: Plan, jobs: Sequence[Job], *, out: TextIO | None = None) -> None:
+        self.folder = folder
+        self.plan = plan
+        self.out = out or sys.stdout
+        self.total = plan.num_trials or len(plan.jobs)
+        self.waiting: dict[str, Job] = {}
+        self.before: dict[str, int | None] = {}
+        self.ended = 0
+        self.lock = threading.Lock()
+        self.begin(plan, jobs)
+        self.stop = threading.Event()
+        self.thread = threading.Thread(target=self.run, name="watch", daemon=True)
+
+    def __enter__(self) -> "Watch":
+        self.started = time.monotonic()
+        self.tell_finished_before()
+        self.todo = self.total - self.ended
+        self.thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop.set()
+        self.thread.join()
+        self.look()
+        if self.out.isatty():
+            self.write(TO_LINE_START_AND_CLEAR)
+
+    def begin(self, plan: Plan, jobs: Sequence[Job]) -> None:
+        """Watches jobs, too, that are about to start."""
+        self.plan = plan
+        with self.lock:
+            self.before |= {job.folder: written(self.folder / job.folder) for job in jobs}
+            self.waiting |= {job.folder: job for job in jobs}
+
+    def run(self) -> None:
+        while not self.stop.wait(SECONDS_BETWEEN_LOOKS):
+            with suppress(OSError):  # a folder that is being made; what is wrong with it, its own job says
+                self.look()
+
+    def tell_finished_before(self) -> None:
+        for job in self.plan.jobs:
+            result = read_result(self.folder / job.folder)
+            if job.folder not in self.waiting and result.get("status") in ("completed", "failed"):
+                self.ended += 1
+                self.write(f"[{self.ended}/{self.total}] {self.name(job)}   {outcome(result)}   (before)\n")
+
+    def look(self) -> None:
+        """Tells of the jobs that have ended since the last look."""
+        with self.lock:
+            ended = [job for job in self.waiting.values() if self.has_ended(job)]
+            for job in ended:
+                del self.waiting[job.folder]
+                self.ended += 1
+                clear = TO_LINE_START_AND_CLEAR if self.out.isatty() else ""
+                result = outcome(read_result(self.folder / job.folder))
+                parts = [f"{clear}[{self.ended}/{self.total}] {self.name(job)}", result, self.time_left()]
+                self.write("   ".join(filter(None, parts)) + "\n")
+            if ended:
+                write_leaderboard(self.folder)
+            if self.out.isatty():
+                width = shutil.get_terminal_size().columns - 1
+                self.write(TO_LINE_START_AND_CLEAR + self.now_running()[:width])
+
+    def has_ended(self, job: Job) -> bool:
+        """Whether a job has left a result since it is watched."""
+        return written(self.folder / job.folder) not in (None, self.before[job.folder])
+
+    def now_running(self) -> str:
+        """The line that moves: the jobs that run now, their epochs and validation accuracies."""
+        running = []
+        for job in self.waiting.values():
+            epochs, accuracy = progress(self.folder / job.folder)
+            if (self.folder / job.folder).is_dir():
+                reached = f"   epoch {epochs}/{job.settings.get('trainer.max_epochs')}"
+                running.append(self.name(job) + reached + (f"   val acc {accuracy}" if accuracy else ""))
+        parts = [f"[{self.ended + 1}/{self.total}] " + "  |  ".join(running), self.time_left()]
+        return "   ".join(filter(None, parts)) if running else ""
+
+    def time_left(self) -> str:
+        """For the whole sweep, if it goes on as it went; nothing is said before there is something to go by."""
+        started = [
+            progress(self.folder / job.folder)[0] / job.settings.get("trainer.max_epochs", 1)
+            for job in self.waiting.values()
+        ]
+        share = (self.todo - (self.total - self.ended) + sum(started)) / (self.todo or 1)
+        if self.ended == self.total or share <= 0:
+            return ""
+        return f"{duration((time.monotonic() - self.started) * (1 - share) / share)} left"
+
+    def name(self, job: Job) -> str:
+        return " ".join(self.plan.own_overrides(job)) or job.folder
+
+    def write(self, text: str) -> None:
+        self.out.write(text)
+        self.out.flush()
+
+
+def outcome(result: dict[str, Any]) -> str:
+    """How a job ended, in a few words."""
+    if result.get("status") != "completed":
+        return f"{result.get('status', 'unfinished')}: {result.get('reason', '')}".rstrip(": ")
+    return (
+        f"val acc {result['val/acc']:.4f} (epoch {result['best_epoch']} of {result['epochs']})   "
+        f"test acc {result['test/acc']:.4f}   {result['train_seconds']:.1f} s"
+    )
+
+
+def written(run_dir: Path) -> int | None:
+    """When a run's metrics.json was written, in nanoseconds: one that an earlier start has left is no news."""
+    try:
+        return (run_dir / METRICS_FILE).stat().st_mtime_ns
+    except OSError:
+        return None
+
+
+def progress(run_dir: Path) -> tuple[int, str]:
+    """Epochs that a running job has behind it and its newest validation accuracy, by its metrics.csv."""
+    try:
+        head, *rows = (run_dir / "metrics.csv").read_text().splitlines()
+    except (OSError, ValueError):
+        return 0, ""
+    values = dict(zip(head.split(","), rows[-1].split(","), strict=False)) if rows else {}
+    accuracy = values.get("val/acc")
+    return len(rows), f"{float(accuracy):.4f}" if accuracy else ""
+
+
+def duration(seconds: float) -> str:
+    """Readable at a glance: `45 s`, `12 min`, `3.5 h`."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,131 @@
+from pathlib import Path
+
+import pytest
+
+from src.errors import BadInput
+from src.run import write_json
+from src.sweep.plan import (
+    Plan,
+    differences,
+    folder_name,
+    joined,
+    launched_jobs,
+    new_plan,
+    read_plan,
+    unfinished,
+    write_plan,
+)
+
+
+def plan(*overrides: str, **swept: list[float]) -> Plan:
+    """A plan over values of `optimizer.<name>`, as typed: the others have their defaults."""
+    defaults = {"optimizer.lr": 0.1, "optimizer.momentum": 0, "seed": 0, "data.batch_size": 64, "data._target_": "A"}
+    typed = dict(text.split("=") for text in overrides)
+    jobs: list[tuple[list[str], dict[str, object]]] = [(list(overrides), defaults | typed)]
+    for name, values in swept.items():
+        key = f"optimizer.{name}"
+        jobs = [([*own, f"{key}={value}"], settings | {key: value}) for own, settings in jobs for value in values]
+    words = [*overrides, *(f"optimizer.{name}={','.join(map(str, values))}" for name, values in swept.items())]
+    return new_plan(overrides=words, swept=[f"optimizer.{name}" for name in swept], jobs=jobs)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "name"),
+    [
+        (["optimizer.lr=0.1", "data.batch_size=64"], "007_data.batch_size=64,optimizer.lr=0.1"),
+        (["model.hidden_sizes=[64, 32]"], "007_model.hidden_sizes=64,32"),
+        (["data.root=/tmp/../x y;z"], "007_data.root=-tmp-..-xyz"),
+        (["seed=1", "resume=auto", "retry_failed=true"], "007_seed=1"),
+        ([], "007_"),
+    ],
+)
+def test_the_folder_of_a_job_is_named_by_its_overrides_in_safe_characters(overrides: list[str], name: str) -> None:
+    assert folder_name(7, overrides) == name
+
+
+def test_the_folder_of_a_job_with_many_overrides_is_shortened_and_stays_its_own() -> None:
+    names = {folder_name(7, [f"model.loss={'x' * 300}{ending}"]) for ending in "ab"}
+    assert len(names) == 2
+    assert all(len(name) == 120 for name in names)
+
+
+def test_a_job_that_is_there_twice_is_run_once() -> None:
+    found = plan(lr=[0.1, 1.0, 0.1])
+    assert [job.folder for job in found.jobs] == ["000_optimizer.lr=0.1", "001_optimizer.lr=1.0"]
+
+
+def test_how_a_command_is_resumed_makes_no_other_job() -> None:
+    again = plan("resume=auto", lr=[0.1, 1.0])
+    assert [job.settings for job in again.jobs] == [job.settings for job in plan(lr=[0.1, 1.0]).jobs]
+    assert again.overrides == ["optimizer.lr=0.1,1.0"]
+
+
+def test_a_job_is_told_from_the_others_by_its_own_overrides() -> None:
+    found = plan("seed=3", lr=[0.1, 1.0])
+    assert found.own_overrides(found.jobs[1]) == ["optimizer.lr=1.0"]
+
+
+def test_a_changed_grid_keeps_the_folders_of_its_jobs_and_adds_others(tmp_path: Path) -> None:
+    old = plan(lr=[0.1, 1.0])
+    whole = joined(old, plan(lr=[1.0, 10.0]), tmp_path)
+    assert [job.folder for job in whole.jobs] == ["001_optimizer.lr=1.0", "002_optimizer.lr=10.0"]
+    write_plan(old, tmp_path, launched=old.jobs)
+    write_plan(whole, tmp_path, launched=whole.jobs[1:])
+    stored = read_plan(tmp_path)
+    assert stored is not None
+    assert [job.folder[:3] for job in stored.jobs] == ["000", "001", "002"]
+    assert [job.settings["optimizer.lr"] for job in stored.jobs] == [0.1, 1.0, 10.0]
+    assert launched_jobs(tmp_path) == whole.jobs[1:]
+
+
+def test_sweeping_another_key_adds_to_the_jobs_that_had_its_default(tmp_path: Path) -> None:
+    whole = joined(plan(lr=[0.1, 1.0]), plan(lr=[0.1, 1.0], momentum=[0, 0.9]), tmp_path)
+    assert [job.folder[:3] for job in whole.jobs] == ["000", "002", "001", "003"]
+    assert whole.swept == ["optimizer.lr", "optimizer.momentum"]
+
+
+@pytest.mark.parametrize(
+    ("new", "expected"),
+    [
+        (plan(lr=[0.1, 1.0]), {}),
+        (plan(lr=[5.0, 6.0]), {}),
+        (plan("data.batch_size=256", lr=[0.1, 1.0]), {"data.batch_size": (64, "256")}),
+        (plan("extra=1", lr=[0.1, 1.0]), {"extra": (None, "1")}),
+        (plan("seed=4", "data.batch_size=8", lr=[1.0]), {"seed": (0, "4"), "data.batch_size": (64, "8")}),
+    ],
+)
+def test_a_setting_that_is_not_swept_must_stay(new: Plan, expected: dict[str, object]) -> None:
+    assert differences(plan(lr=[0.1, 1.0]), new) == expected
+    assert differences(new, plan(lr=[0.1, 1.0])) == {key: pair[::-1] for key, pair in expected.items()}  # type: ignore
+
+
+def test_a_swept_part_brings_its_settings_with_it_but_not_those_that_are_typed() -> None:
+    def over_data(target: str, size: int, *typed: str) -> Plan:
+        jobs = [([f"data={name}", *typed], {"data._target_": name, "data.size": size}) for name in ("A", target)]
+        return new_plan(overrides=["data=A,B", *typed], swept=["data"], jobs=jobs)
+
+    assert differences(over_data("B", 28), over_data("C", 32)) == {}
+    assert differences(over_data("B", 28), over_data("B", 32, "data.size=32")) == {"data.size": (28, 32)}
+
+
+def test_what_would_mix_results_is_refused_with_the_difference(tmp_path: Path) -> None:
+    expected = (
+        r"^resume would mix results: seed was 0 in .*, and is 4 now\. Type seed=0, or leave resume out to start anew"
+    )
+    with pytest.raises(BadInput, match=expected):
+        joined(plan(lr=[0.1]), plan("seed=4", lr=[0.1]), tmp_path)
+    with pytest.raises(BadInput, match=r"is 4 now \(2 settings differ: seed, data.batch_size\)"):
+        joined(plan(lr=[0.1]), plan("seed=4", "data.batch_size=8", lr=[0.1]), tmp_path)
+
+
+def test_failed_jobs_are_left_alone_unless_they_are_asked_for(tmp_path: Path) -> None:
+    whole = plan(lr=[1, 2, 3, 4])
+    for job, status in zip(whole.jobs, ("completed", "failed", "interrupted"), strict=False):
+        (tmp_path / job.folder).mkdir()
+        write_json(tmp_path / job.folder / "metrics.json", {"status": status})
+    assert unfinished(whole, tmp_path, retry_failed=False) == whole.jobs[2:]
+    assert unfinished(whole, tmp_path, retry_failed=True) == whole.jobs[1:]
+
+
+def test_a_folder_without_a_plan_has_none(tmp_path: Path) -> None:
+    assert read_plan(tmp_path) is None and launched_jobs(tmp_path) == []

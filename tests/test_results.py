@@ -1,0 +1,73 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from src.results import main
+from tests.conftest import Sweep
+
+ROOT = Path(__file__).resolve().parents[1]
+Captured = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Sweep:
+    return Sweep(tmp_path / "grid", "optimizer.lr=0.01,0.1,1").left({"val/acc": 0.5}, {"val/acc": 0.8}, "diverged")
+
+
+def test_it_prints_the_leaderboard_and_the_grid_and_mends_the_files_of_the_sweep(
+    sweep: Sweep, capsys: Captured
+) -> None:
+    assert main([str(sweep.folder)]) == 0
+    out = capsys.readouterr().out
+    assert out.splitlines()[1].split() == ["0.1", "0.8000", "0.8000", "3", "2.0", "001_optimizer.lr=0.1"]
+    assert "0.1           0.8000*" in out
+    assert {path.name for path in sweep.folder.glob("*.*")} >= {"results.csv", "results.md", "grid.png"}
+
+
+def test_without_a_folder_it_takes_all_outputs(sweep: Sweep, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+    (sweep.folder.parent / "outputs").mkdir()
+    sweep.folder.rename(sweep.folder.parent / "outputs" / "grid")
+    monkeypatch.chdir(sweep.folder.parent)
+    assert main([]) == 0
+    assert "grid/001_optimizer.lr=0.1" in capsys.readouterr().out
+
+
+def test_several_folders_are_merged(sweep: Sweep, tmp_path: Path, capsys: Captured) -> None:
+    Sweep(tmp_path / "other", "optimizer.lr=10,100").left({"val/acc": 0.9}, {"val/acc": 0.1, "git_commit": "b" * 40})
+    assert main([str(sweep.folder), str(tmp_path / "other"), "--sort", "optimizer.lr"]) == 0
+    out, err = capsys.readouterr()
+    assert [line.split()[0] for line in out.splitlines()[1:6]] == ["0.01", "0.1", "10", "100", "1"]
+    assert err == "warning: these runs mix 2 git commits: aaaaaaaa, bbbbbbbb\n"
+
+
+def test_it_prints_csv_and_markdown(sweep: Sweep, capsys: Captured) -> None:
+    assert main([str(sweep.folder), "--csv"]) == 0
+    assert capsys.readouterr().out == (sweep.folder / "results.csv").read_text()
+    assert main([str(sweep.folder), "--md"]) == 0
+    assert capsys.readouterr().out == (sweep.folder / "results.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (["nowhere"], 3, "error: nowhere is no folder. Try python -m src.results outputs."),
+        (["empty"], 3, "error: no run is in empty. Try python -m src.results outputs."),
+        (["grid", "--sort", "acc"], 2, "error: --sort must be one of val/acc, val/loss, test/acc, test/loss, "),
+    ],
+)
+def test_bad_input_is_told_in_a_line(
+    arguments: list[str], code: int, text: str, sweep: Sweep, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    monkeypatch.chdir(sweep.folder.parent)
+    Path("empty").mkdir()
+    assert main(arguments) == code
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith(text) and err.count("\n") == 1
+
+
+def test_it_answers_without_torch(sweep: Sweep) -> None:
+    arguments = f"main([{str(sweep.folder)!r}])"
+    code = f"import sys; from src.results import main; {arguments}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.DEVNULL).returncode == 0

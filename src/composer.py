@@ -1,6 +1,7 @@
 """Composes the configs of jobs, and answers what is unknown with the nearest thing that is known."""
 
 import inspect
+import warnings
 from collections.abc import Sequence
 from copy import deepcopy
 from functools import cache
@@ -20,6 +21,8 @@ from omegaconf.errors import OmegaConfBaseException
 from src.checks import check, did_you_mean
 from src.errors import BadInput
 
+# Hydra checks our settings of a launcher by those of its plugin, and would rather be told to.
+warnings.filterwarnings("ignore", message="(?s).*is validated against ConfigStore schema")
 PASSED_BY_CODE = {
     *("image_shape", "num_classes", "params", "optimizer", "total_steps"),
     *("logger", "callbacks", "plugins", "default_root_dir"),

@@ -1,7 +1,6 @@
 """Hydra's part of a sweep: hands the jobs of sweep.json to whatever launcher was chosen."""
 
 import sys
-import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -95,8 +94,6 @@ def fail(sweep_dir: Path, job: Job, reason: str) -> None:
 
 def show_plugins() -> None:
     """Puts our part of `hydra_plugins` on the path, before Hydra looks for plugins."""
-    # Hydra checks our settings of a launcher by the plugin's, and would rather be told to.
-    warnings.filterwarnings("ignore", message="(?s).*is validated against ConfigStore schema")
     if (folder := str(Path(__file__).parent)) not in sys.path:
         sys.path.append(folder)
 

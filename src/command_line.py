@@ -156,6 +156,15 @@ def stop_on_signals() -> None:
         signal.signal(signum, stop)
 
 
+def settle_in_worker(folder: str) -> None:
+    """A launcher may have started this process elsewhere, and Ctrl-C reaches it, too.
+
+    SIGTERM is left to the launcher: submitit waits for the signal that comes with it, and queues the job again.
+    """
+    os.chdir(folder)
+    signal.signal(signal.SIGINT, stop)
+
+
 def stop(signum: int, frame: FrameType | None) -> NoReturn:
     """Ctrl-C and SIGTERM end the process from wherever it is, through every `finally`, with 130 and 143."""
     raise Stopped(128 + signum)

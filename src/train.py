@@ -14,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from src.command_line import RUN_DIR, build, is_helper_process, run_command, share_work
+from src.command_line import RUN_DIR, build, is_helper_process, run_command, settle_in_worker, share_work
 from src.composer import CONF
 from src.errors import BadInput
 from src.run import RunResult, record
@@ -107,7 +107,7 @@ def main(cfg: DictConfig) -> None:
     run = partial(train, cfg, run_dir, quiet=in_sweep)
     if in_sweep:
         run = partial(on_free_gpu, run, cfg.trainer, run_dir.parent)
-        os.chdir(job.runtime.cwd)  # a launcher may have started this process elsewhere
+        settle_in_worker(job.runtime.cwd)
     os.environ[RUN_DIR] = str(run_dir)
     exit_code = record(run, run_dir=run_dir, seed=cfg.seed, overrides=list(job.overrides.task), quiet=in_sweep)
     # A failed job does not end a sweep, whose exit code comes from what its jobs have written down.

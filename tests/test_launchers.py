@@ -1,7 +1,13 @@
 """Each launcher runs a real sweep of four jobs on this machine, and any of them equals the same command run alone."""
 
 import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +18,7 @@ from src.run import read_result
 from src.train import train
 from tests.conftest import Compose
 from tests.test_faults import table
-from tests.test_train import SMALL, assert_same_weights, command
+from tests.test_train import ROOT, SMALL, assert_same_weights, command
 
 JOB = [*SMALL, "model=mlp", "model.dropout=0.3", "trainer.max_epochs=2"]
 
@@ -53,6 +59,25 @@ def test_a_launcher_runs_a_sweep_as_the_basic_one_does(
     assert_same_weights(folder / "checkpoints/best.ckpt", tmp_path / "alone/checkpoints/best.ckpt")
     again = command(*sweep, "hydra.sweep.dir=grid", "resume=auto", cwd=tmp_path)
     assert again.returncode == 5 and again.stdout.count("(before)") == 4
+
+
+@needs("hydra_joblib_launcher")
+def test_ctrl_c_interrupts_the_jobs_of_all_processes_and_they_go_on_where_they_were(tmp_path: Path) -> None:
+    words = ["-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", *SMALL, "seed=0,1,2", "hydra.sweep.dir=grid"]
+    line = [sys.executable, "-m", "src.train", *words, "trainer.max_epochs=60"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    pipes: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "start_new_session": True}
+    process = subprocess.Popen(line, cwd=tmp_path, env=environment, text=True, **pipes)
+    deadline = time.monotonic() + 60
+    while len(list(tmp_path.glob("grid/*/checkpoints/last.ckpt"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    begun = [read_result(path) for path in sorted(tmp_path.glob("grid/00*"))]
+    assert {result["status"] for result in begun} <= {"interrupted", "completed"} and "interrupted" in str(begun)
+    again = command(*words, "trainer.max_epochs=60", "resume=auto", cwd=tmp_path)
+    assert again.returncode == 0 and "3 of 3 jobs completed" in again.stdout
 
 
 @needs("hydra_submitit_launcher")

@@ -5,16 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra.core.plugins import Plugins
-from hydra.plugins.sweeper import Sweeper
-from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import OmegaConf, open_dict
 
 from src.jobs import flat
 from src.run import read_result
 from src.sweep.plan import Job, Plan, new_job, read_plan, write_plan
 from src.sweep.space import as_typed, distributions
-from src.sweep.sweeper import hide_plugins, launch
+from src.sweep.sweeper import PlannedSweeper, hide_plugins, launch
 from src.sweep.watch import Watch
 
 if TYPE_CHECKING:
@@ -24,7 +21,7 @@ if TYPE_CHECKING:
 JOURNAL = "journal.log"
 
 
-class OptunaSweeper(Sweeper):
+class OptunaSweeper(PlannedSweeper):
     """Searches the space of sweep.json for the highest validation accuracy.
 
     Args:
@@ -50,13 +47,6 @@ class OptunaSweeper(Sweeper):
         self.at_once = at_once
         self.seed = seed
         self.halving = {"min_epochs": min_epochs, "reduction_factor": reduction_factor}
-
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        self.config = config
-        self.hydra_context = hydra_context
-        self.launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=hydra_context, task_function=task_function, config=config
-        )
 
     def sweep(self, arguments: list[str]) -> Any:
         from src.sweep.study import open_study

@@ -20,7 +20,18 @@ from src.sweep.watch import Watch
 MOST_DEATHS = 2
 
 
-class GridSweeper(Sweeper):
+class PlannedSweeper(Sweeper):
+    """A sweeper whose sweep has been planned in sweep.json, and that hands its jobs to a launcher."""
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.config = config
+        self.hydra_context = hydra_context
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+
+class GridSweeper(PlannedSweeper):
     """Runs the jobs that were planned for this command, each in the folder that was planned for it.
 
     Args:
@@ -29,13 +40,6 @@ class GridSweeper(Sweeper):
 
     def __init__(self, params: dict[str, str] | None = None) -> None:
         self.params = params
-
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        self.config = config
-        self.hydra_context = hydra_context
-        self.launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=hydra_context, task_function=task_function, config=config
-        )
 
     def sweep(self, arguments: list[str]) -> Any:
         assert self.config is not None and self.launcher is not None

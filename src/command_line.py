@@ -37,11 +37,19 @@ def run_command(main: Callable[[], Any]) -> int:
     """
     try:
         return answered(main)
+    except BrokenPipeError:
+        return nobody_reads()
     except OSError as error:
         if (known := as_known(error)) is None:
             raise
         print(f"error: {known}", file=sys.stderr)
         return known.exit_code
+
+
+def nobody_reads() -> int:
+    """Ends quietly where what is printed goes to `head`, say, which has ended."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1
 
 
 def answered(main: Callable[[], Any]) -> int:

@@ -4,6 +4,7 @@ python -m src.results outputs/sweeps
 """
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -68,4 +69,6 @@ def compared(folders: Sequence[Path], *, sort: str) -> Leaderboard:
 
 
 if __name__ == "__main__":
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` may end first
     sys.exit(main())

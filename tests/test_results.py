@@ -67,6 +67,18 @@ def test_bad_input_is_told_in_a_line(
     assert out == "" and err.startswith(text) and err.count("\n") == 1
 
 
+@pytest.mark.parametrize("arguments", [["src.results", "GRID"], ["src.train", "-m", "seed=1", "resume=GRID"]])
+def test_a_reader_that_has_had_enough_is_no_error(arguments: list[str], sweep: Sweep) -> None:
+    line = [sys.executable, "-m", *(word.replace("GRID", str(sweep.folder)) for word in arguments)]
+    if "src.train" in line:
+        line = [*line[:-1], f"hydra.sweep.dir={sweep.folder}_2", "data=synthetic", "trainer.max_epochs=1"]
+    process = subprocess.Popen(line, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout and process.stderr
+    process.stdout.close()
+    assert process.stderr.read() == "" and process.wait() != 0
+    process.stderr.close()
+
+
 def test_it_answers_without_torch(sweep: Sweep) -> None:
     arguments = f"main([{str(sweep.folder)!r}])"
     code = f"import sys; from src.results import main; {arguments}; sys.exit('torch' in sys.modules)"

@@ -124,8 +124,9 @@ class Watch:
         return " ".join(self.plan.own_overrides(job)) or job.folder
 
     def write(self, text: str) -> None:
-        self.out.write(text)
-        self.out.flush()
+        with suppress(BrokenPipeError):  # the jobs go on where nobody reads any more
+            self.out.write(text)
+            self.out.flush()
 
 
 def outcome(result: dict[str, Any]) -> str:

@@ -73,6 +73,8 @@ def answered(main: Callable[[], Any]) -> int:
             raise BadInput(
                 "--experimental-rerun is not supported: it runs what is in its file. Type the overrides instead."
             )
+        if arguments.cfg and arguments.multirun:
+            raise BadInput("--cfg shows the config of a single run. Leave out -m.")
         jobs = checked_jobs(
             arguments.overrides,
             multirun=arguments.multirun,
@@ -111,15 +113,16 @@ def run_once(main: Callable[[], Any], claimed: Claim) -> int:
 
 def run_sweep(main: Callable[[], Any], claimed: Claim, typed: Sequence[str]) -> int:
     """The jobs of a sweep, and its leaderboard, however it ends."""
+    launched_by = [word for word in typed if word.startswith(("hydra/", "hydra."))]
     try:
         main()
         wait_for_helpers()
     except SystemExit:
-        report_sweep(claimed.folder)
+        report_sweep(claimed.folder, launched_by)
         again = shlex.join([*typed, folder_override("hydra.sweep.dir", claimed.folder), "resume=auto"])
         print(f"to go on: python -m src.train {again}", file=sys.stderr)
         raise
-    complete = report_sweep(claimed.folder)
+    complete = report_sweep(claimed.folder, launched_by)
     return 0 if complete else SWEEP_HAD_FAILURES
 
 

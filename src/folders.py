@@ -70,6 +70,8 @@ def claim(jobs: Jobs) -> Claim:
     wanted = Path(OmegaConf.select(jobs.whole, key))
     is_typed = any(argument.startswith(f"{key}=") for argument in sys.argv)
     plan = plan_of(jobs)
+    if not plan.space and (again := len(jobs.configs) - len(plan.jobs)):
+        print(f"{again} of {len(jobs.configs)} jobs are the same as others, and are run once")
     first = jobs.configs[0]
     found = None
     if first.resume != "never":
@@ -144,6 +146,7 @@ def continued(plan: Plan, folder: Path, *, is_sweep: bool, retry: bool) -> Claim
     """
     if not (folder / (PLAN_FILE if is_sweep else CONFIG_FILE)).is_file():
         return None
+    joined(earlier_plan(folder, is_sweep=is_sweep), plan, folder)  # what is refused is left as it was, without a lock
     lock = hold(folder) if is_sweep else None
     earlier = earlier_plan(folder, is_sweep=is_sweep)
     whole = joined(earlier, plan, folder)
@@ -169,6 +172,8 @@ def hold(folder: Path) -> FileLock:
         raise BadInput(
             f"another process is running the sweep in {folder}. Wait for it, or leave resume out to start anew."
         ) from None
+    except OSError as error:
+        raise BadInput(f"cannot write to {folder} ({error.strerror}). Leave resume out to start anew.") from error
     return lock
 
 

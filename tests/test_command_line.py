@@ -110,6 +110,7 @@ def test_the_name_of_a_folder_reaches_hydra_whatever_is_in_it(monkeypatch: pytes
     ("arguments", "text"),
     [
         (["-m", "hydra.sweep.subdir=x"], "hydra.sweep.subdir cannot be set: jobs are found by their number."),
+        (["-m", "--cfg", "job"], "--cfg shows the config of a single run. Leave out -m."),
         (["--experimental-rerun", "file"], "--experimental-rerun is not supported: it runs what is in its file."),
     ],
 )

@@ -122,6 +122,44 @@ def test_a_sweep_that_is_killed_again_and_again_ends_as_if_nothing_had_happened(
     assert len(list((tmp_path / "killed").glob("0*"))) == 12
 
 
+def test_a_search_that_is_killed_again_and_again_has_each_trial_once(start: Starter, tmp_path: Path) -> None:
+    optuna = pytest.importorskip("optuna")
+    words = [
+        "-m",
+        "hydra/sweeper=optuna",
+        *TINY,
+        "data.batch_size=16,32",
+        "trainer.max_epochs=6",
+        "hydra.sweeper.n_trials=16",
+    ]
+    draw, before = random.Random(1), {}
+    for kill in (True, True, True, True, False):
+        process = start(*words, "hydra.sweep.dir=search", "resume=auto")
+        begun = len(list(tmp_path.glob("search/0*/train.log")))
+        while kill and process.runs() and len(list(tmp_path.glob("search/0*/train.log"))) < begun + 2:
+            time.sleep(0.01)
+        if kill:
+            time.sleep(draw.uniform(0.0, 0.2))
+            assert process.runs(), process.log.read_text()
+            os.kill(process.pid, signal.SIGKILL)
+            while process.runs():
+                time.sleep(0.01)
+        else:
+            assert process.exit_code() == 0, process.log.read_text()
+        after = fingerprints(tmp_path / "search")
+        assert before.items() <= after.items(), "a finished folder was touched"
+        before = after
+    rows = table(tmp_path / "search")
+    assert [row["status"] for row in rows] == ["completed"] * 16
+    assert sorted(path.name[:3] for path in tmp_path.glob("search/0*")) == [f"{number:03d}" for number in range(16)]
+    storage = optuna.storages.JournalStorage(
+        optuna.storages.journal.JournalFileBackend(f"{tmp_path}/search/journal.log")
+    )
+    trials = optuna.load_study(study_name="sweep", storage=storage).trials
+    told = [trial.user_attrs["folder"] for trial in trials if trial.state.name in ("COMPLETE", "PRUNED")]
+    assert sorted(told) == sorted(path.name for path in tmp_path.glob("search/0*"))
+
+
 def test_failed_jobs_are_rows_with_their_reasons_and_the_others_equal_solo_runs(
     start: Starter, tmp_path: Path, config: Compose
 ) -> None:
@@ -153,7 +191,7 @@ def test_failed_jobs_are_rows_with_their_reasons_and_the_others_equal_solo_runs(
 def test_ctrl_c_leaves_a_true_table_and_the_sweep_goes_on_where_it_was(start: Starter, tmp_path: Path) -> None:
     sweep = [*TINY, "trainer.max_epochs=40", "seed=1,2,3", "hydra.sweep.dir=grid"]
     process = start("-m", *sweep)
-    while len(list((tmp_path / "grid").glob("001_*/checkpoints/last.ckpt"))) < 1:
+    while not any("epoch 1/40 " in log.read_text() for log in (tmp_path / "grid").glob("001_*/train.log")):
         assert process.runs(), process.log.read_text()
         time.sleep(0.02)
     os.kill(process.pid, signal.SIGINT)

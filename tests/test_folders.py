@@ -1,8 +1,11 @@
+import errno
 import json
+import os
 import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from src.errors import BadInput, DataError
 from src.folders import Claim, claim
@@ -162,6 +165,35 @@ def test_a_sweep_that_runs_is_left_to_its_process(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(BadInput) as error:
         claimed(monkeypatch, "-m", "optimizer.lr=0.1,1", f"resume={first.folder}")
     assert str(error.value) == expected
+
+
+def test_jobs_that_are_typed_twice_are_run_once_and_it_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    found = claimed(monkeypatch, "-m", "optimizer.lr=0.1,1,1e-1", "seed=1,2")
+    assert len(found.todo) == 4
+    assert capsys.readouterr().out == "2 of 6 jobs are the same as others, and are run once\n"
+
+
+def test_a_sweep_of_another_command_is_only_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = left(claimed(monkeypatch, "-m", "optimizer.lr=0.1,1"))
+    (first.folder / ".lock").unlink()
+    assert claimed(monkeypatch, "-m", "optimizer.lr=0.1,1", "seed=7", "resume=auto").folder != first.folder
+    assert not (first.folder / ".lock").exists()
+
+
+def test_a_sweep_that_cannot_be_locked_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = left(claimed(monkeypatch, "-m", "optimizer.lr=0.1,1"))
+
+    def refuse(self: FileLock, timeout: float) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(BadInput, match=r"^cannot write to .* \(Read-only file system\)"),
+    ):
+        patch.setattr(FileLock, "acquire", refuse)
+        claimed(patch, "-m", "optimizer.lr=0.1,1", f"resume={first.folder}")
 
 
 def test_an_older_sweep_over_other_values_is_another_command(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -129,6 +129,8 @@ def test_the_best_on_the_edge_is_said_with_the_next_command(tmp_path: Path) -> N
         "The best optimizer.lr, 1, is the highest of the grid.",
         "  next         python -m src.train -m model=mlp 'data.root=a b' optimizer.lr=1,10,100 seed=1,2",
     ]
+    *_, line = advice(leaderboard([tmp_path]), sweep.plan, ["hydra/launcher=joblib"])
+    assert line.startswith("  next         python -m src.train -m hydra/launcher=joblib model=mlp ")
 
 
 def test_nothing_is_advised_where_the_best_lies_inside(tmp_path: Path) -> None:

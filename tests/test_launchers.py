@@ -2,10 +2,13 @@
 
 import importlib.util
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +81,80 @@ def test_ctrl_c_interrupts_the_jobs_of_all_processes_and_they_go_on_where_they_w
     assert {result["status"] for result in begun} <= {"interrupted", "completed"} and "interrupted" in str(begun)
     again = command(*words, "trainer.max_epochs=60", "resume=auto", cwd=tmp_path)
     assert again.returncode == 0 and "3 of 3 jobs completed" in again.stdout
+
+
+class Command:
+    """A command that runs, in a session of its own, and what it prints."""
+
+    def __init__(self, *arguments: str, cwd: Path) -> None:
+        self.log = cwd / "command.log"
+        line = [sys.executable, "-m", "src.train", *arguments]
+        with self.log.open("w") as file:
+            pipes: dict[str, Any] = {"stdout": file, "stderr": file, "start_new_session": True}
+            self.process = subprocess.Popen(line, cwd=cwd, env=os.environ | {"PYTHONPATH": str(ROOT)}, **pipes)
+
+    def wait_for(self, condition: Callable[[], Any]) -> None:
+        deadline = time.monotonic() + 60
+        while not condition():
+            assert self.process.poll() is None and time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.02)
+
+    def end_group(self) -> None:
+        """joblib's workers outlive a parent that was killed by five minutes."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+@pytest.mark.parametrize(
+    "launcher",
+    [
+        pytest.param("joblib", marks=needs("hydra_joblib_launcher")),
+        pytest.param("submitit_local", marks=needs("hydra_submitit_launcher")),
+        pytest.param("ray", marks=needs("hydra_ray_launcher")),
+    ],
+)
+def test_after_the_command_was_killed_each_job_is_completed_once(launcher: str, tmp_path: Path) -> None:
+    """Its jobs may live on: they are waited for."""
+    sweep = ["-m", *JOB, "trainer.max_epochs=40", "seed=0,1,2,3"]
+    words = [*sweep, f"hydra/launcher={launcher}", "hydra.sweep.dir=grid"]
+    killed = Command(*words, cwd=tmp_path)
+    killed.wait_for(lambda: list(tmp_path.glob("grid/*/checkpoints/last.ckpt")))
+    killed.process.kill()
+    again = command(*words, "resume=auto", cwd=tmp_path)
+    killed.end_group()
+    assert again.returncode == 0 and "4 of 4 jobs completed in grid" in again.stdout, again.stdout + again.stderr
+    for log in tmp_path.glob("grid/00*/train.log"):
+        epochs = re.findall(r"epoch (\d+)/40 ", log.read_text())
+        assert [int(epoch) for epoch in epochs] == sorted({int(epoch) for epoch in epochs})
+        assert int(epochs[-1]) == 40 <= len(epochs) + 1  # the line of the epoch that the kill came in may be missing
+    whole = command(*sweep, "threads=1", "hydra.sweep.dir=whole", cwd=tmp_path)
+    assert whole.returncode == 0
+    assert without_folders(tmp_path / "grid") == without_folders(tmp_path / "whole")
+
+
+def without_folders(folder: Path) -> list[dict[str, str]]:
+    return [{key: value for key, value in row.items() if key != "folder"} for row in table(folder)]
+
+
+@needs("hydra_submitit_launcher")
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the process of a job as Linux tells it")
+def test_a_job_that_is_preempted_is_queued_again_and_goes_on_where_it_was(config: Compose, tmp_path: Path) -> None:
+    words = [*JOB, "trainer.max_epochs=60", "hydra.sweep.dir=grid"]
+    sweep = Command("-m", "hydra/launcher=submitit_local", *words, "seed=0", cwd=tmp_path)
+    sweep.wait_for(lambda: any("epoch 5/60 " in log.read_text() for log in tmp_path.glob("grid/000_*/train.log")))
+    (number,) = (path.name for path in tmp_path.glob("grid/.submitit/[0-9]*"))
+    (job,) = Path(f"/proc/{number}/task/{number}/children").read_text().split()
+    os.kill(int(job), signal.SIGUSR2)  # as Slurm does before it takes the machine away
+    assert sweep.process.wait(timeout=60) == 0 and "1 of 1 jobs completed" in sweep.log.read_text()
+    submitted = "".join(path.read_text() for path in tmp_path.glob("grid/.submitit/*/*.err"))
+    assert "this job is preempted" in submitted
+    (folder,) = tmp_path.glob("grid/000_*")
+    log = (folder / "train.log").read_text()
+    assert log.count("epoch 1/60 ") == 1 and log.count("epoch 60/60 ") == 1 and "interrupted" not in log
+    train(config(*JOB, "trainer.max_epochs=60", "seed=0", "threads=1"), tmp_path / "alone")
+    assert_same_weights(folder / "checkpoints/last.ckpt", tmp_path / "alone/checkpoints/last.ckpt")
+    assert (folder / "metrics.csv").read_text() == (tmp_path / "alone/metrics.csv").read_text()
 
 
 @needs("hydra_submitit_launcher")

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from src.jobs import checked_jobs
 from src.sweep.placement import free_gpu, on_free_gpu
 
 
@@ -38,3 +39,22 @@ def test_a_job_that_wants_one_gpu_of_several_gets_a_free_one(
     monkeypatch.setattr(torch.cuda, "device_count", lambda: num_gpus)
     trainer = SimpleNamespace(accelerator=accelerator, devices=devices)
     assert on_free_gpu(lambda: trainer.devices, trainer, tmp_path) == expected
+
+
+@pytest.mark.parametrize(
+    ("overrides", "num_gpus", "expected"),
+    [
+        ([], 4, 4),
+        ([], 0, -1),
+        (["trainer=cpu"], 4, -1),
+        (["trainer=gpu", "hydra.launcher.n_jobs=8"], 4, 8),
+    ],
+)
+def test_joblib_starts_a_job_a_gpu_or_one_a_core(
+    overrides: list[str], num_gpus: int, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: num_gpus)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    jobs = checked_jobs(["hydra/launcher=joblib", *overrides, "seed=0,1"], multirun=True)
+    assert jobs.whole.hydra.launcher.n_jobs == expected

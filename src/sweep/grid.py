@@ -121,7 +121,7 @@ def beyond(values: Sequence[str], best: str, *, key: str) -> list[str]:
     return list(dict.fromkeys(text for text in found if text not in values and float(text) >= least))
 
 
-def advice(board: Leaderboard, plan: Plan) -> list[str]:
+def advice(board: Leaderboard, plan: Plan, launched_by: Sequence[str] = ()) -> list[str]:
     """What to say where the best value lies on the edge of the grid: which, and the next command to type."""
     if plan.space or not board.completed:
         return []
@@ -135,7 +135,7 @@ def advice(board: Leaderboard, plan: Plan) -> list[str]:
             further[key] = (f"The best {key}, {best}, is the {end} of the grid.", [best, *next_values])
     if not further:
         return []
-    words = []
+    words = [shlex.quote(text) for text in launched_by]
     for text in plan.overrides:
         key, typed = key_of(text), text.partition("=")[0]
         if key in further:

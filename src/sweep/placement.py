@@ -1,4 +1,4 @@
-"""Which GPU a job of a sweep is trained on, where there are several."""
+"""How many jobs of a sweep are trained at once on this machine, and on which of its GPUs."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -7,8 +7,23 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
+from omegaconf import OmegaConf
 
 Result = TypeVar("Result")
+GPU = ("auto", "gpu", "cuda", "mps")
+ONE_A_CORE = -1  # as joblib counts
+
+
+def jobs_at_once(accelerator: str) -> int:
+    """One job a GPU, where jobs are trained on GPUs and there are any, else one a core."""
+    if accelerator not in GPU:
+        return ONE_A_CORE
+    import torch
+
+    return torch.cuda.device_count() or int(torch.backends.mps.is_available()) or ONE_A_CORE
+
+
+OmegaConf.register_new_resolver("jobs_at_once", jobs_at_once)
 
 
 def on_free_gpu(work: Callable[[], Result], trainer: Any, sweep_dir: Path) -> Result:
@@ -19,7 +34,7 @@ def on_free_gpu(work: Callable[[], Result], trainer: Any, sweep_dir: Path) -> Re
     """
     import torch
 
-    wants_one = trainer.devices == 1 and trainer.accelerator in ("auto", "gpu", "cuda")
+    wants_one = trainer.devices == 1 and trainer.accelerator in GPU
     if not wants_one or torch.cuda.device_count() < 2:
         return work()
     with free_gpu(sweep_dir / ".gpus", torch.cuda.device_count()) as number:

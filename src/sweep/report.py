@@ -1,5 +1,6 @@
 """What a sweep comes to: its leaderboard and grid, in its folder and on the terminal."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from src.run import typeable
@@ -17,8 +18,13 @@ def rebuild(folder: Path) -> tuple[Leaderboard, Grid | None]:
     return board, grid
 
 
-def report_sweep(folder: Path) -> bool:
-    """Rebuilds and prints what a sweep has come to; returns whether all its jobs are completed."""
+def report_sweep(folder: Path, launched_by: Sequence[str] = ()) -> bool:
+    """Rebuilds and prints what a sweep has come to; returns whether all its jobs are completed.
+
+    Args:
+        folder: of the sweep.
+        launched_by: the overrides of Hydra's own that were typed, for the next command.
+    """
     (board, grid), plan = rebuild(folder), read_plan(folder)
     completed = sum(run.completed for run in board.runs)
     print(f"\n{as_text(table(board, folder))}\n")
@@ -27,7 +33,7 @@ def report_sweep(folder: Path) -> bool:
     for text in warnings(board):
         print(f"warning: {text}")
     print(f"{completed} of {len(board.runs)} jobs completed in {typeable(folder)}")
-    for line in advice(board, plan) if plan else ():
+    for line in advice(board, plan, launched_by) if plan else ():
         print(line)
     print(f"  tensorboard  tensorboard --logdir {typeable(folder)}")
     return completed == len(board.runs)

@@ -21,6 +21,7 @@ from src.errors import BadInput, LabError, Stopped
 from src.folders import Claim, claim, folder_override
 from src.jobs import checked_jobs
 from src.run import as_known, read_result, typeable
+from src.sweep.plan import read_plan, status
 from src.sweep.report import report_sweep
 from src.sweep.sweeper import show_plugins
 from src.sweep.watch import outcome
@@ -49,7 +50,7 @@ def run_command(main: Callable[[], Any]) -> int:
 def nobody_reads() -> int:
     """Ends quietly where what is printed goes to `head`, say, which has ended."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 1
+    return 128 + 13  # as of a process that SIGPIPE has ended
 
 
 def answered(main: Callable[[], Any]) -> int:
@@ -122,7 +123,9 @@ def run_sweep(main: Callable[[], Any], claimed: Claim, typed: Sequence[str]) -> 
         again = shlex.join([*typed, folder_override("hydra.sweep.dir", claimed.folder), "resume=auto"])
         print(f"to go on: python -m src.train {again}", file=sys.stderr)
         raise
-    complete = report_sweep(claimed.folder, launched_by)
+    report_sweep(claimed.folder, launched_by)
+    plan = claimed.plan if claimed.plan.jobs else read_plan(claimed.folder)  # a search has no jobs to begin with
+    complete = plan and all(status(claimed.folder / job.folder) == "completed" for job in plan.jobs)
     return 0 if complete else SWEEP_HAD_FAILURES
 
 

@@ -1,6 +1,7 @@
 """Composes the configs of jobs, and answers what is unknown with the nearest thing that is known."""
 
 import inspect
+import re
 import warnings
 from collections.abc import Sequence
 from copy import deepcopy
@@ -20,9 +21,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from src.checks import check, did_you_mean
 from src.errors import BadInput
+from src.sweep.placement import jobs_at_once
 
 # Hydra checks our settings of a launcher by those of its plugin, and would rather be told to.
 warnings.filterwarnings("ignore", message="(?s).*is validated against ConfigStore schema")
+OmegaConf.register_new_resolver("jobs_at_once", jobs_at_once)  # for conf/hydra/launcher/joblib.yaml
 PASSED_BY_CODE = {
     *("image_shape", "num_classes", "params", "optimizer", "total_steps"),
     *("logger", "callbacks", "plugins", "default_root_dir"),
@@ -63,6 +66,9 @@ class Composer:
         try:
             whole = compose(self.config_name, list(choices), return_hydra_config=True)
         except (HydraException, OmegaConfBaseException) as error:
+            if unknown := re.match(r"Could not override '(hydra\.(launcher|sweeper)\.[^']*)'", str(error)):
+                kinds = ", ".join(f"hydra/{unknown[2]}={choice}" for choice in self.choices(f"hydra/{unknown[2]}"))
+                raise BadInput(f"{unknown[1]} is no setting of this {unknown[2]}. Choose another: {kinds}.") from error
             raise BadInput(" ".join(str(error).split())) from error
         config = deepcopy(whole)
         OmegaConf.set_struct(config, False)

@@ -15,12 +15,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from src.errors import BadInput, DataError, LabError
 from src.jobs import Jobs, flat
-from src.run import typeable
+from src.run import CONFIG_FILE, typeable
 from src.sweep.plan import (
-    NOT_RESULTS,
     PLAN_FILE,
     Job,
     Plan,
+    is_result,
     joined,
     new_job,
     new_plan,
@@ -30,7 +30,6 @@ from src.sweep.plan import (
     write_plan,
 )
 
-CONFIG_FILE = ".hydra/config.yaml"
 LEFT_AT_ONCE = (".", "sweep.json.", "train.log")
 THIS_RUN = "."  # the folder of the one job of a run, seen from the run's
 
@@ -74,6 +73,8 @@ def claim(jobs: Jobs) -> Claim:
         print(f"{again} of {len(jobs.configs)} jobs are the same as others, and are run once")
     first = jobs.configs[0]
     found = None
+    if first.retry_failed and first.resume == "never":
+        raise BadInput("retry_failed=true is for a run or sweep that is continued. Add resume=auto.")
     if first.resume != "never":
         found = to_continue(
             plan, first.resume, wanted, is_typed=is_typed, is_sweep=jobs.is_sweep, retry=first.retry_failed
@@ -127,14 +128,20 @@ def to_continue(plan: Plan, resume: str, wanted: Path, *, is_typed: bool, is_swe
                 found = continued(plan, folder, is_sweep=is_sweep, retry=retry)
             except LabError:
                 continue  # another command's, in use, or damaged
-            if found and found.left and found.is_same_command:
-                print(f"resume={resume}: continuing {typeable(folder)}")
+            if found and (found.left or is_sweep) and found.is_same_command and not is_complete(found):
+                hint = "" if found.left else ", where all is done but what has failed. Add retry_failed=true for that"
+                print(f"resume={resume}: continuing {typeable(folder)}{hint}")
                 return found
         reason = f"{root} holds no unfinished {'sweep' if is_sweep else 'run'} of this command"
     if is_folder or resume == "must":
         raise DataError(f"nothing to resume: {reason}. Leave resume out to start anew.")
     print(f"resume=auto: {reason}, starting anew")
     return None
+
+
+def is_complete(claim: Claim) -> bool:
+    """Whether every job of the command has been completed: a sweep with failed ones is not, though none may be left."""
+    return not claim.left and all(status(claim.folder / job.folder) == "completed" for job in claim.plan.jobs)
 
 
 def continued(plan: Plan, folder: Path, *, is_sweep: bool, retry: bool) -> Claim | None:
@@ -191,7 +198,7 @@ def earlier_plan(folder: Path, *, is_sweep: bool) -> Plan:
         overrides: list[str] = (yaml.safe_load(typed.read_text()) if typed.exists() else None) or []
     except (OmegaConfBaseException, yaml.YAMLError, OSError, AttributeError) as error:
         raise DataError(f"{folder / CONFIG_FILE} is damaged ({type(error).__name__}).") from error
-    settings = {key: value for key, value in config.items() if key not in NOT_RESULTS}
+    settings = {key: value for key, value in config.items() if is_result(key)}
     return Plan(overrides, [], [Job(THIS_RUN, overrides, settings)])
 
 

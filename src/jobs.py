@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
+from shutil import which
 from typing import Any
 
 from hydra import initialize_config_dir
@@ -13,6 +14,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from src.composer import CONF, Composer
 from src.errors import BadInput
+from src.sweep.plan import NOT_RESULTS
 from src.sweep.space import ends, space_of
 
 LEAST = {"n_trials": 1, "at_once": 1, "seed": 0, "min_epochs": 1, "reduction_factor": 1}  # of hydra/sweeper=optuna
@@ -81,7 +83,7 @@ def checked_jobs(
         is_sweep = multirun or whole.hydra.mode == RunMode.MULTIRUN
         if not is_sweep:
             return planned(composer, overrides, whole, is_sweep=False)
-        check_launcher(whole.hydra.runtime.choices["hydra/launcher"], whole.hydra.launcher._target_)
+        check_launcher(whole.hydra.runtime.choices["hydra/launcher"], whole.hydra.launcher)
         params = threads_of(whole.hydra.launcher) | dict(whole.hydra.sweeper.get("params") or {})
         overrides = [*(f"{key}={value}" for key, value in params.items()), *overrides]
         if whole.hydra.sweeper._target_.endswith(".OptunaSweeper"):
@@ -91,6 +93,9 @@ def checked_jobs(
 
 def planned(composer: Composer, overrides: Sequence[str], whole: DictConfig, *, is_sweep: bool) -> Jobs:
     """Every combination of what was typed."""
+    for override in map(composer.parse, overrides):
+        if is_sweep and override.key_or_group in NOT_RESULTS and override.is_sweep_override():
+            raise BadInput(f"{override.input_line} must be one value: it is the same for all jobs of a sweep.")
     lists = composer.expand(overrides, is_sweep=is_sweep)
     configs, errors = [], []
     for number, job in enumerate(lists):
@@ -125,6 +130,8 @@ def searched(composer: Composer, overrides: Sequence[str], whole: DictConfig) ->
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             rule = f"hydra.sweeper.{key} must be an integer >= {least}"
             raise BadInput(f"{rule}, got {value!r}. Try hydra.sweeper.{key}={max(1, least)}.")
+    if "seed" in space:
+        raise BadInput("seed cannot be searched: the luckiest would win. Type one seed.")
     base = [text for key, text in parsed.items() if key not in space]
     for key, text in space.items():
         for end in ends(composer.parse(f"{key}={text}")):
@@ -132,6 +139,8 @@ def searched(composer: Composer, overrides: Sequence[str], whole: DictConfig) ->
     typed, config = without_hydra(base), composer.job(base)
     for error in one_process(config):
         raise BadInput(error)
+    if config.retry_failed:
+        raise BadInput("retry_failed=true is for grids: a search proposes other jobs. Raise hydra.sweeper.n_trials.")
     return Jobs([config], [typed], typed, list(space), whole, is_sweep=True, space=space)
 
 
@@ -159,13 +168,18 @@ def without_hydra(overrides: Sequence[str]) -> list[str]:
     return [text for text in overrides if not text.lstrip("+~").startswith(("hydra.", "hydra/"))]
 
 
-def check_launcher(name: str, target: str) -> None:
+def check_launcher(name: str, settings: DictConfig) -> None:
     """A launcher is a plugin, most of which are extras.
 
     Raises:
-        BadInput: it is not installed.
+        BadInput: it is not installed, or cannot start anything.
     """
+    target = settings._target_
     plugin = ".".join(target.split(".")[:2])  # hydra_plugins.hydra_joblib_launcher
     if target.startswith("hydra_plugins.") and not (find_spec("hydra_plugins") and find_spec(plugin)):
         extra = name.partition("_")[0]
         raise BadInput(f"hydra/launcher={name} is an extra. Try pip install -c constraints.txt -e '.[{extra}]'.")
+    if target.endswith(".SlurmLauncher") and not which("srun"):
+        raise BadInput(f"hydra/launcher={name} needs Slurm, and here is no srun. Try hydra/launcher=submitit_local.")
+    if settings.get("n_jobs") == 0:
+        raise BadInput("hydra.launcher.n_jobs must not be 0. Try hydra.launcher.n_jobs=2, or -1 for one a core.")

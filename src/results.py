@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     base = options.folders[0] if len(options.folders) == 1 else Path()
     if options.csv:
-        print(as_csv(board, base), end="")
+        print(as_csv(board, base, ranked=True), end="")
     elif options.md:
         print(as_markdown(table(board, base)))
     else:

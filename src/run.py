@@ -19,6 +19,7 @@ from src.lock import exclusive
 
 METRICS_FILE = "metrics.json"
 LOCK_FILE = ".hydra/lock"
+CONFIG_FILE = ".hydra/config.yaml"
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
 PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "hydra-core")
 log = logging.getLogger(__name__)
@@ -89,6 +90,9 @@ def record(run: Callable[[], RunResult], *, run_dir: Path, seed: int, overrides:
         except (Exception, SystemExit) as error:
             if is_queued_again(error):
                 raise
+            if type(error).__name__ == "SIGTERMException":  # Lightning's, where SIGTERM was left to the launcher
+                write_json(run_dir / METRICS_FILE, {"status": "interrupted", "reason": "SIGTERM", **facts})
+                raise
             known = as_known(error)
             reason = str(known or f"{type(error).__name__}: {error}")
             complain.error("error: %s", reason, exc_info=None if known else error)
@@ -143,7 +147,7 @@ def read_result(run_dir: Path) -> dict[str, Any]:
         return {}
     except ValueError as error:
         return {"status": "failed", "reason": f"{METRICS_FILE} is damaged: {error}"}
-    return result
+    return result if isinstance(result, dict) else {"status": "failed", "reason": f"{METRICS_FILE} is none of ours"}
 
 
 @cache  # the code of a process is that of its start

@@ -210,6 +210,15 @@ def test_a_sweep_with_a_failed_or_missing_job_exits_with_5(
     assert "1 of 2 jobs completed in " in out and said in out
 
 
+def test_jobs_that_are_no_longer_asked_for_do_not_make_a_sweep_fail(
+    monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    first = Command([{"status": "completed"}])
+    assert typed(monkeypatch, first, "-m", "seed=0,1", "hydra.sweep.dir=grid") == 5
+    assert typed(monkeypatch, Command([]), "-m", "seed=0", "hydra.sweep.dir=grid", "resume=auto") == 0
+    assert capsys.readouterr().out.count("1 of 2 jobs completed in grid") == 2
+
+
 def test_an_interrupted_sweep_shows_what_it_has_and_how_to_go_on(
     monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:

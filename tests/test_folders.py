@@ -151,6 +151,26 @@ def test_a_finished_sweep_is_not_the_one_that_auto_means(monkeypatch: pytest.Mon
     assert claimed(monkeypatch, "-m", "optimizer.lr=0.1,1", f"resume={first.folder}").todo == []
 
 
+def test_a_sweep_with_nothing_left_but_what_failed_is_the_one_that_auto_means(
+    monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    first = left(claimed(monkeypatch, "-m", "optimizer.lr=0.1,1"))
+    for job, status in zip(first.todo, ("completed", "failed"), strict=True):
+        (first.folder / job.folder).mkdir()
+        write_json(first.folder / job.folder / "metrics.json", {"status": status})
+    again = left(claimed(monkeypatch, "-m", "optimizer.lr=0.1,1", "resume=auto"))
+    assert again.folder == first.folder and again.todo == []
+    said = "where all is done but what has failed. Add retry_failed=true for that"
+    assert capsys.readouterr().out == f"resume=auto: continuing {first.folder}, {said}\n"
+    retried = claimed(monkeypatch, "-m", "optimizer.lr=0.1,1", "resume=auto", "retry_failed=true")
+    assert retried.folder == first.folder and retried.todo == [first.todo[1]]
+
+
+def test_failed_jobs_are_retried_only_where_something_is_continued(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(BadInput, match=r"^retry_failed=true is for a run or sweep that is continued. Add resume=auto"):
+        claimed(monkeypatch, "retry_failed=true")
+
+
 def test_a_run_that_was_stopped_before_it_had_a_config_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
     first = claimed(monkeypatch)
     assert claimed(monkeypatch, "resume=auto").folder != first.folder
@@ -240,9 +260,13 @@ def test_a_search_is_continued_by_the_same_space_until_it_has_its_trials(monkeyp
     first = left(claimed(monkeypatch, *words))
     assert (first.left, first.todo) == (3, []) and set(first.plan.space) == {"optimizer.lr", "data.batch_size"}
     assert left(claimed(monkeypatch, *words, "resume=auto")).folder == first.folder
-    with pytest.raises(BadInput, match=r"^resume would mix results: .* searches .* Type the same space"):
+    with pytest.raises(BadInput) as error:
         claimed(monkeypatch, *words, "data.batch_size=64,128", f"resume={first.folder}")
+    assert str(error.value) == (
+        f"resume would mix results: {first.folder} searches {first.plan.space}, and this command "
+        f"{first.plan.space | {'data.batch_size': '64,128'}}. Type the same space, or leave resume out to start anew."
+    )
     with pytest.raises(BadInput, match=r"^resume would mix results: seed was 5"):
         claimed(monkeypatch, *words[:3], "seed=6", f"resume={first.folder}")
-    with pytest.raises(BadInput, match=r"this command is a grid"):
+    with pytest.raises(BadInput, match=r"and this command is a grid\. Type the same space"):
         claimed(monkeypatch, "-m", "seed=5,6", f"resume={first.folder}")

@@ -15,6 +15,7 @@ from src.sweep.grid import (
     grid_of,
     grid_text,
     is_geometric,
+    places,
 )
 from src.sweep.leaderboard import leaderboard
 from tests.conftest import Sweep
@@ -113,6 +114,11 @@ def test_whether_values_are_geometric(values: list[float], expected: bool) -> No
         (["0", "0.3", "0.6"], "0", "model.dropout", []),
         (["1", "2", "4"], "1", "data.batch_size", []),
         (["64", "256"], "64", "data.batch_size", ["16", "4"]),
+        (["64", "4096"], "64", "data.batch_size", ["6", "1"]),  # by no more than ten times
+        (["0.001", "1"], "1", "optimizer.lr", ["10", "100"]),
+        (["1", "10"], "1", "optimizer.lr", ["0.1", "0.01"]),
+        (["100", "250", "400"], "100", "data.train_size", []),  # above 0
+        (["-1", "0", "1"], "-1", "data.shift", ["-2", "-3"]),
         (["5", "10", "15"], "15", "trainer.max_epochs", ["20", "25"]),
     ],
 )
@@ -131,6 +137,19 @@ def test_the_best_on_the_edge_is_said_with_the_next_command(tmp_path: Path) -> N
     ]
     *_, line = advice(leaderboard([tmp_path]), sweep.plan, ["hydra/launcher=joblib"])
     assert line.startswith("  next         python -m src.train -m hydra/launcher=joblib model=mlp ")
+
+
+def test_what_failed_is_no_part_of_the_grid_that_goes_on(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path, "lr=0.01,0.1,1e30").left(*accuracies(0.9, 0.1), "diverged")
+    assert advice(leaderboard([tmp_path]), sweep.plan)[1].endswith(" lr=0.0001,0.001,0.01")
+    sweep = Sweep(tmp_path / "one", "lr=0.1,1e30").left(*accuracies(0.9), "diverged")
+    assert advice(leaderboard([tmp_path / "one"]), sweep.plan) == []
+
+
+def test_the_next_command_names_what_an_earlier_one_has_swept(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path, "a=x,y", "lr=1,10").left(*accuracies(0.1, 0.2, 0.3, 0.4))
+    later = replace(sweep.plan, overrides=["lr=1,10"])
+    assert advice(leaderboard([tmp_path]), later)[1].endswith(" lr=10,100,1000 a=y")
 
 
 def test_nothing_is_advised_where_the_best_lies_inside(tmp_path: Path) -> None:
@@ -178,11 +197,23 @@ def test_the_picture_of_one_key_is_a_curve_with_its_deviation(tmp_path: Path) ->
 
 
 def test_linear_values_keep_a_linear_axis_and_cells_meet_half_way(tmp_path: Path) -> None:
-    assert bounds(["1", "2", "3"]) == [0.5, 1.5, 2.5, 3.5]
-    assert bounds(["0.01", "1", "100"]) == pytest.approx([0.001, 0.1, 10, 1000])
+    assert bounds([1.0, 2.0, 3.0]) == [0.5, 1.5, 2.5, 3.5]
+    assert bounds([0.01, 1.0, 100.0]) == pytest.approx([0.001, 0.1, 10, 1000])
     figure = Figure()
     draw_curves(grid(Sweep(tmp_path, "trainer.max_epochs=1,2,3").left(*accuracies(0.1, 0.2, 0.3))), figure)
     assert figure.axes[0].get_xscale() == "linear"
+
+
+def test_cells_of_values_that_lie_far_apart_are_even(tmp_path: Path) -> None:
+    assert places(["0.01", "0.1", "1", "1e30"]) == [0.0, 1.0, 2.0, 3.0]
+    assert places(["0.01", "0.1", "1", "100"]) == [0.01, 0.1, 1.0, 100.0]
+    Sweep(tmp_path, "lr=0.01,0.1,1,1e30", "size=64,512").left(*accuracies(*[0.5] * 7, 0.6))
+    grid = grid_of(leaderboard([tmp_path]))
+    assert grid is not None
+    figure = Figure()
+    draw_heatmaps(grid, figure)
+    assert figure.axes[0].get_yscale() == "linear" and figure.axes[0].get_xscale() == "log"
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["0.01", "0.1", "1", "1e30"]
 
 
 def test_the_picture_is_written_whole(tmp_path: Path) -> None:

@@ -158,7 +158,8 @@ def test_a_job_that_is_preempted_is_queued_again_and_goes_on_where_it_was(config
 
 
 @needs("hydra_submitit_launcher")
-def test_a_job_of_slurms_gets_what_it_is_trained_with() -> None:
+def test_a_job_of_slurms_gets_what_it_is_trained_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "which", lambda name: "/usr/bin/srun")
     words = ["hydra/launcher=submitit_slurm", "hydra.launcher.partition=gpu", "hydra.launcher.cpus_per_task=4"]
     found = checked_jobs([*words, "hydra.launcher.gpus_per_node=1", "seed=0,1"], multirun=True)
     launcher = found.whole.hydra.launcher
@@ -180,6 +181,26 @@ def test_a_launcher_that_is_not_installed_says_how_to(
     assert str(error.value) == expected
     with pytest.raises(BadInput, match=r"^hydra/sweeper=optuna is an extra. Try pip install .*\.\[optuna\]"):
         checked_jobs(["hydra/sweeper=optuna"], multirun=True)
+
+
+@needs("hydra_joblib_launcher")
+@needs("hydra_submitit_launcher")
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["hydra/launcher=submitit_slurm"], "hydra/launcher=submitit_slurm needs Slurm, and here is no srun. Try "),
+        (["hydra/launcher=joblib", "hydra.launcher.n_jobs=0"], "hydra.launcher.n_jobs must not be 0. Try "),
+        (["hydra.launcher.n_jobs=2"], "hydra.launcher.n_jobs is no setting of this launcher. Choose another: "),
+        (["resume=auto,never"], "resume=auto,never must be one value: it is the same for all jobs of a sweep."),
+    ],
+)
+def test_what_no_launcher_could_do_is_refused_at_once(
+    words: list[str], text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "which", lambda name: None)
+    with pytest.raises(BadInput) as error:
+        checked_jobs([*words, "seed=0,1"], multirun=True)
+    assert str(error.value).startswith(text)
 
 
 def test_a_launcher_that_is_unknown_is_met_with_a_known_one() -> None:

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def test_runs_of_any_folders_are_compared_by_what_differs_and_defaults_are_looke
     for name, lr, batch_size in (("a", "optimizer.lr=1", 64), ("b", "data=other", 32)):
         hydra = tmp_path / name / ".hydra"
         hydra.mkdir(parents=True)
-        write_json(hydra.parent / "metrics.json", completed({"overrides": [lr], "val/acc": len(name) / 2}))
+        write_json(hydra.parent / "metrics.json", completed({"overrides": [lr, "model=mlp"], "val/acc": 0.5}))
         (hydra / "config.yaml").write_text(f"optimizer: {{lr: 0.1}}\ndata: {{batch_size: {batch_size}}}\n")
         (hydra / "hydra.yaml").write_text("hydra: {runtime: {choices: {data: fashion}}}\n")
     board = leaderboard([tmp_path])
@@ -158,7 +159,29 @@ def test_runs_of_the_same_settings_and_seed_are_no_seeds(tmp_path: Path) -> None
     Sweep(tmp_path / "b", "lr=0.1,1", "seed=2,3").left(*[{"val/acc": 0.8}] * 4)
     board = leaderboard([tmp_path])
     assert [entry.cell("val/acc") for entry in board.entries] == ["0.7000 ± 0.1732 (3)"] * 2
-    assert warnings(board) == ["2 runs have the settings and the seed of a newer one, which counts instead"]
+    assert warnings(board) == ["2 runs have the settings and the seed of a longer or newer one, which counts"]
+
+
+def test_among_equal_runs_the_longest_counts_then_the_newest(tmp_path: Path) -> None:
+    """A search may end the second of two equal trials early; and folders come in any order."""
+    newer, older = Sweep(tmp_path / "newer", "lr=1,2"), Sweep(tmp_path / "older", "lr=1,2")
+    newer.left({"val/acc": 0.6, "epochs": 1}, {"val/acc": 0.4})
+    older.left({"val/acc": 0.7, "epochs": 5}, {"val/acc": 0.9})
+    for job in older.plan.jobs:
+        os.utime(tmp_path / "older" / job.folder / "metrics.json", (1, 1))
+    for folders in ([newer.folder, older.folder], [older.folder, newer.folder]):
+        found = {entry.values["lr"]: entry.mean("val/acc") for entry in leaderboard(folders).entries}
+        assert found == {"1": 0.7, "2": 0.4}
+
+
+def test_a_result_of_something_else_is_a_failed_run(tmp_path: Path) -> None:
+    for name, content in (("a", '{"status": "completed", "val/acc": 1}'), ("b", "[]"), ("c", "{}")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "metrics.json").write_text(content)
+    runs = leaderboard([tmp_path]).runs
+    assert [run.status for run in runs] == ["failed", "failed", "unfinished"]
+    lacks = "metrics.json lacks best_epoch, test/acc, test/loss, train_seconds, val/loss"
+    assert [run.result.get("reason") for run in runs] == [lacks, "metrics.json is none of ours", None]
 
 
 def test_a_number_is_one_value_however_it_is_written(tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from src.composer import CONF
+from src.errors import BadInput
+from src.jobs import checked_jobs
 from src.run import write_json
 from src.sweep.optuna_sweeper import JOURNAL, OptunaSweeper
 from src.sweep.plan import Plan, read_plan, write_plan
@@ -130,3 +132,19 @@ def test_a_real_search_stops_what_falls_behind_and_is_resumed(tmp_path: Path) ->
     assert more.returncode == 0 and more.stdout.count("(before)") == 8 and "10 of 10 jobs" in more.stdout
     changed = command(*sweep, "seed=1", "resume=auto", "hydra.sweep.dir=search", cwd=tmp_path)
     assert changed.returncode == 2 and "resume would mix results: seed was 0" in changed.stderr
+
+
+@pytest.mark.parametrize(
+    ("word", "text"),
+    [
+        ("seed=1,2", "seed cannot be searched: the luckiest would win. Type one seed."),
+        (
+            "retry_failed=true",
+            "retry_failed=true is for grids: a search proposes other jobs. Raise hydra.",
+        ),
+    ],
+)
+def test_what_a_search_cannot_do_is_refused(word: str, text: str) -> None:
+    with pytest.raises(BadInput) as error:
+        checked_jobs(["hydra/sweeper=optuna", word], multirun=True)
+    assert str(error.value).startswith(text)

@@ -5,11 +5,13 @@ import pytest
 from src.errors import BadInput
 from src.run import write_json
 from src.sweep.plan import (
+    UNTYPED,
     Plan,
     differences,
     folder_name,
     joined,
     launched_jobs,
+    new_job,
     new_plan,
     read_plan,
     unfinished,
@@ -106,6 +108,34 @@ def test_a_swept_part_brings_its_settings_with_it_but_not_those_that_are_typed()
 
     assert differences(over_data("B", 28), over_data("C", 32)) == {}
     assert differences(over_data("B", 28), over_data("B", 32, "data.size=32")) == {"data.size": (28, 32)}
+
+
+def test_a_setting_that_others_make_different_must_stay_too(tmp_path: Path) -> None:
+    def over_optimizers(*typed: str) -> Plan:
+        rates = {"sgd": 0.1, "adam": 0.001} | ({"sgd": 0.5, "adam": 0.5} if typed else {})
+        jobs = [([f"optimizer={name}", *typed], {"optimizer.lr": lr}) for name, lr in rates.items()]
+        return new_plan(overrides=["optimizer=sgd,adam", *typed], swept=["optimizer"], jobs=jobs)
+
+    old, new = over_optimizers(), over_optimizers("optimizer.lr=0.5")
+    assert differences(old, new) == {"optimizer.lr": (UNTYPED, "0.5")}
+    assert differences(new, old) == {"optimizer.lr": ("0.5", UNTYPED)}
+    assert differences(new, new) == {}
+    with pytest.raises(BadInput, match=r"optimizer.lr was left to the other settings in .* Leave it out, or "):
+        joined(old, new, tmp_path)
+
+
+def test_a_part_of_another_kind_is_named(tmp_path: Path) -> None:
+    old, new = (
+        new_plan(overrides=["lr=1,2"], swept=["lr"], jobs=[(["lr=1"], {"optimizer._target_": kind, "lr": 1})])
+        for kind in ("SGD", "Adam")
+    )
+    with pytest.raises(BadInput, match=r"optimizer._target_ was SGD in .* Type the same optimizer, or leave resume"):
+        joined(old, new, tmp_path)
+
+
+def test_a_search_is_no_setting() -> None:
+    job = new_job(0, ["lr=1"], {"lr": 1, "pruner._target_": "x", "pruner.trial": 3, "resume": "auto"})
+    assert job.settings == {"lr": 1}
 
 
 def test_what_would_mix_results_is_refused_with_the_difference(tmp_path: Path) -> None:

@@ -35,6 +35,15 @@ def test_a_sweep_with_a_failed_job_is_not_complete(tmp_path: Path, capsys: pytes
     assert not (tmp_path / "grid.png").exists()
 
 
+def test_a_sweep_that_was_stopped_advises_nothing_yet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Sweep(tmp_path, "lr=0.1,1,10").left({"val/acc": 0.8}, {"val/acc": 0.7}, None)
+    report_sweep(tmp_path)
+    assert "lowest" not in capsys.readouterr().out
+    Sweep(tmp_path, "lr=0.1,1,10").left({"val/acc": 0.8}, {"val/acc": 0.7}, "diverged")
+    report_sweep(tmp_path)
+    assert "The best lr, 0.1, is the lowest of the grid." in capsys.readouterr().out
+
+
 def test_what_is_rebuilt_is_what_is_on_disk(tmp_path: Path) -> None:
     sweep = Sweep(tmp_path, "model=a,b").left({"val/acc": 0.5}, {"val/acc": 0.6})
     rebuild(tmp_path)

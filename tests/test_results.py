@@ -44,7 +44,10 @@ def test_several_folders_are_merged(sweep: Sweep, tmp_path: Path, capsys: Captur
 
 def test_it_prints_csv_and_markdown(sweep: Sweep, capsys: Captured) -> None:
     assert main([str(sweep.folder), "--csv"]) == 0
-    assert capsys.readouterr().out == (sweep.folder / "results.csv").read_text()
+    head, first, second, failed = (sweep.folder / "results.csv").read_text().splitlines()
+    assert capsys.readouterr().out.splitlines() == [head, second, first, failed]  # as the leaderboard
+    assert main([str(sweep.folder), "--csv", "--sort", "optimizer.lr"]) == 0
+    assert capsys.readouterr().out.splitlines() == [head, first, second, failed]
     assert main([str(sweep.folder), "--md"]) == 0
     assert capsys.readouterr().out == (sweep.folder / "results.md").read_text()
 

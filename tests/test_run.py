@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from src import run
 from src.errors import BadInput, CannotWrite, DataError, Diverged, Stopped
@@ -203,6 +204,16 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
         write_json(tmp_path / "a.json", {"a": float("nan")})
     assert json.loads((tmp_path / "a.json").read_text()) == {"a": 1}
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_job_that_its_launcher_ends_was_interrupted(tmp_path: Path) -> None:
+    def work() -> RunResult:
+        raise SIGTERMException
+
+    with pytest.raises(SystemExit):
+        record(work, run_dir=tmp_path, seed=0, overrides=[])
+    result = read_result(tmp_path)
+    assert (result["status"], result["reason"]) == ("interrupted", "SIGTERM")
 
 
 @pytest.mark.parametrize("code", [-1, 144])

@@ -62,13 +62,15 @@ class Dying(Launcher):
 
     def __init__(self, sweep: Sweep, dies: dict[str, int]) -> None:
         super().__init__()
-        self.sweep, self.dies = sweep, dies
+        self.sweep, self.dies, self.sizes = sweep, dies, list[int]()
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[Any]:
         super().launch(job_overrides, initial_job_idx)
-        for _, words in enumerate(job_overrides):
+        self.sizes.append(len(job_overrides))
+        for words in job_overrides:
             name = words[-1].partition("=")[2].strip("'")
-            (self.sweep.folder / name).mkdir(exist_ok=True)
+            (self.sweep.folder / name / ".hydra").mkdir(parents=True, exist_ok=True)
+            (self.sweep.folder / name / ".hydra" / "config.yaml").write_text("")
             if self.dies.get(name[:3], 0):
                 self.dies[name[:3]] -= 1
                 raise RuntimeError("a worker process was killed")
@@ -76,16 +78,46 @@ class Dying(Launcher):
         return []
 
 
-@pytest.mark.parametrize(("deaths", "last"), [(1, ("completed", "")), (9, ("failed", "its process, or one beside"))])
-def test_a_job_whose_process_dies_is_launched_once_more_and_the_others_go_on(
+@pytest.mark.parametrize(
+    ("deaths", "last"), [(1, ("completed", "")), (9, ("failed", "its process died (RuntimeError)"))]
+)
+def test_a_job_whose_process_dies_is_launched_once_more_alone_and_the_others_go_on(
     deaths: int, last: tuple[str, str], ours: sweeper.GridSweeper, tmp_path: Path
 ) -> None:
-    sweep = Sweep(tmp_path, "lr=1,2,3")
-    ours.launcher = Dying(sweep, {"001": deaths})  # type: ignore[assignment]
+    sweep = Sweep(tmp_path, "lr=1,2,3,4")
+    launcher = ours.launcher = Dying(sweep, {"001": deaths})  # type: ignore[assignment]
     ours.sweep([])
-    found = results(tmp_path)
-    assert [status for status, _ in found] == ["completed", last[0], "completed"]
-    assert found[1][1].startswith(last[1])
+    assert results(tmp_path) == [("completed", ""), last, ("completed", ""), ("completed", "")]
+    assert launcher.sizes == [4, 2, 1]
+
+
+def test_jobs_beside_one_that_dies_have_not_failed(ours: sweeper.GridSweeper, tmp_path: Path) -> None:
+    class Pool(Dying):
+        """Begins all its jobs at once."""
+
+        def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[Any]:
+            for words in job_overrides:
+                folder = self.sweep.folder / words[-1].partition("=")[2].strip("'") / ".hydra"
+                folder.mkdir(parents=True, exist_ok=True)
+                (folder / "config.yaml").write_text("")
+            return super().launch(sorted(job_overrides, key=lambda words: "001_" not in words[-1]), initial_job_idx)
+
+    sweep = Sweep(tmp_path, "lr=1,2,3")
+    launcher = ours.launcher = Pool(sweep, {"001": 9})  # type: ignore[assignment]
+    ours.sweep([])
+    assert results(tmp_path) == [("completed", ""), ("failed", "its process died (RuntimeError)"), ("completed", "")]
+    assert launcher.sizes == [3, 1, 1, 1]
+
+
+def test_jobs_that_an_earlier_start_has_begun_have_not_died_now(ours: sweeper.GridSweeper, tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path, "lr=1,2,3")
+    for job in sweep.plan.jobs:
+        (tmp_path / job.folder / ".hydra").mkdir(parents=True)
+        (tmp_path / job.folder / ".hydra" / "config.yaml").write_text("")
+    launcher = ours.launcher = Dying(sweep, {"000": 9})  # type: ignore[assignment]
+    ours.sweep([])
+    assert [status for status, _ in results(tmp_path)] == ["failed", "completed", "completed"]
+    assert launcher.sizes == [3, 2, 1]
 
 
 def test_a_launcher_that_cannot_start_anything_says_so_itself(ours: sweeper.GridSweeper, tmp_path: Path) -> None:

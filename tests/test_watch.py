@@ -72,6 +72,14 @@ def test_what_an_earlier_start_has_left_is_no_news(tmp_path: Path) -> None:
         wait_for("[2/3] lr=2   val acc", out)
 
 
+def test_jobs_of_an_earlier_command_that_were_never_run_do_not_count(tmp_path: Path) -> None:
+    sweep, out = Sweep(tmp_path, "lr=1,2,3,4"), io.StringIO()
+    sweep.left({})
+    with Watch(tmp_path, sweep.plan, sweep.plan.jobs[3:], out=out):
+        sweep.ends(3, {})
+    assert [line[:10] for line in out.getvalue().splitlines()] == ["[1/2] lr=1", "[2/2] lr=4"]
+
+
 def test_the_time_left_is_that_of_the_whole_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sweep = Sweep(tmp_path, "lr=1,2,3,4")
     watch = Watch(tmp_path, sweep.plan, sweep.plan.jobs, out=io.StringIO())

@@ -1,5 +1,6 @@
 """The grid of a sweep over one or two numbers: on the terminal, as a picture, and what lies beyond its edge."""
 
+import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BAR = 30  # characters
+NARROWEST = 4  # the widest cell of a heatmap by the narrowest
 MORE = 2  # values beyond the edge
+LARGEST_RATIO = 10.0  # of one to the next
 
 
 @dataclass(frozen=True)
@@ -107,17 +110,22 @@ def is_geometric(values: Sequence[float]) -> bool:
 def beyond(values: Sequence[str], best: str, *, key: str) -> list[str]:
     """The values to try next, where the best one is the lowest or highest of a grid, spaced as the grid is."""
     numbers = [float(value) for value in values]
-    whole = all(value.lstrip("-").isdigit() for value in values)
+    if len(numbers) < 2:
+        return []
+    fits = RULES[key].holds if key in RULES else lambda value: True
+    whole = all(value.lstrip("-").isdigit() for value in values) and not (key in RULES and fits(0.5))
     if best not in (values[0], values[-1]):
         return []
     end, inner = (numbers[0], numbers[1]) if best == values[0] else (numbers[-1], numbers[-2])
     found = []
+    ratio = min(max(end / inner, 1 / LARGEST_RATIO), LARGEST_RATIO) if is_geometric(numbers) else 1.0
     for number in range(1, MORE + 1):
-        value = end * (end / inner) ** number if is_geometric(numbers) else end + number * (end - inner)
+        value = end * ratio**number if ratio != 1 else end + number * (end - inner)
         value = round(value) if whole else value
-        if key not in RULES or RULES[key].holds(value):
+        if fits(value):
             found.append(f"{value}" if whole else f"{value:.4g}")
-    least = 1 if key == "data.batch_size" else float("-inf")
+    least = min(1.0, numbers[0]) if whole else 0.0  # of a size or a rate: what is above 0 stays there
+    least = least if numbers[0] > 0 else float("-inf")
     return list(dict.fromkeys(text for text in found if text not in values and float(text) >= least))
 
 
@@ -128,7 +136,7 @@ def advice(board: Leaderboard, plan: Plan, launched_by: Sequence[str] = ()) -> l
     best_of_all = max(board.completed, key=lambda entry: entry.mean("val/acc"))
     further = {}
     for key in numeric_keys(board):
-        values = axis(board, key)
+        values = values_of(board.completed, key)
         best = best_of_all.values[key]
         if next_values := beyond(values, best, key=key):
             end = "lowest" if best == values[0] else "highest"
@@ -143,13 +151,19 @@ def advice(board: Leaderboard, plan: Plan, launched_by: Sequence[str] = ()) -> l
         elif key in best_of_all.values:
             text = f"{typed}={best_of_all.values[key]}"
         words.append(shlex.quote(text))
+    earlier = (key for key in plan.swept if key in best_of_all.values and key not in map(key_of, plan.overrides))
+    words += [shlex.quote(f"{key}={best_of_all.values[key]}") for key in earlier]  # swept by an earlier command
     said = [sentence for sentence, _ in further.values()]
     return [*said, f"  next         python -m src.train -m {' '.join(words)}"]
 
 
 def axis(board: Leaderboard, key: str) -> list[str]:
     """The values of a numeric key, from the lowest to the highest."""
-    return sorted({entry.values[key] for entry in board.entries}, key=float)
+    return values_of(board.entries, key)
+
+
+def values_of(entries: Sequence[Entry], key: str) -> list[str]:
+    return sorted({entry.values[key] for entry in entries}, key=float)
 
 
 def draw(grid: Grid, path: Path) -> None:
@@ -162,7 +176,7 @@ def draw(grid: Grid, path: Path) -> None:
         draw_heatmaps(grid, figure)
     else:
         draw_curves(grid, figure)
-    part = path.with_name(f"{path.name}.part")
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
     figure.savefig(part, format="png", dpi=120)
     part.replace(path)
 
@@ -189,7 +203,7 @@ def draw_curves(grid: Grid, figure: "Figure") -> None:
         axes.axvline(float(value), color="0.6", linestyle=":")
     if failed:
         axes.add_line(Line2D([], [], color="0.6", linestyle=":", label="no result"))
-    scale_axis(axes, "x", values)
+    scale_axis(axes, "x", values, at=[float(value) for value in values])
     axes.set(xlabel=key, ylabel="validation accuracy")
     axes.grid(alpha=0.3)
     axes.legend()
@@ -208,35 +222,44 @@ def draw_heatmaps(grid: Grid, figure: "Figure") -> None:
     all_axes = figure.subplots(1, len(grid.panels), squeeze=False)[0]
     done = [entry.mean("val/acc") for cells in grid.panels.values() for entry in cells.values() if entry.completed]
     low, high = min(done), max(done)
-    edges = [bounds(values) for values in (columns, rows)]
+    across, down = places(columns), places(rows)
     for axes, (name, cells) in zip(all_axes, grid.panels.items(), strict=True):
         image = numpy.full((len(rows), len(columns)), numpy.nan)
         for (row, column), entry in cells.items():
             if entry.completed:
                 image[rows.index(row), columns.index(column)] = entry.mean("val/acc")
-        mesh = axes.pcolormesh(*edges, image, cmap="viridis", vmin=low, vmax=high, edgecolors="white", linewidth=1)
+        mesh = axes.pcolormesh(
+            bounds(across), bounds(down), image, cmap="viridis", vmin=low, vmax=high, edgecolors="white", linewidth=1
+        )
         for (row, column), entry in cells.items():
             dark = entry.completed and entry.mean("val/acc") < (low + high) / 2
             weight = "bold" if entry is grid.best else "normal"
             text = grid.cell(entry) if entry.completed else f"{entry.runs[0].status}"
             axes.text(
-                float(column),
-                float(row),
+                across[columns.index(column)],
+                down[rows.index(row)],
                 text,
                 ha="center",
                 va="center",
                 color="white" if dark else "black",
                 weight=weight,
             )
-        scale_axis(axes, "x", columns)
-        scale_axis(axes, "y", rows)
+        scale_axis(axes, "x", columns, at=across)
+        scale_axis(axes, "y", rows, at=down)
         axes.set(xlabel=grid.keys[1], ylabel=grid.keys[0], title=name)
     figure.colorbar(mesh, ax=list(all_axes), label="validation accuracy (* best)")
 
 
-def bounds(values: Sequence[str]) -> list[float]:
-    """The borders of the cells around values, half-way between them as they are spaced."""
+def places(values: Sequence[str]) -> list[float]:
+    """Where values lie on an axis: at their numbers, or evenly, where cells would be too narrow to be read."""
     numbers = [float(value) for value in values]
+    scale = log if is_geometric(numbers) else float
+    gaps = [scale(after) - scale(before) for before, after in pairwise(numbers)]
+    return numbers if min(gaps) * NARROWEST >= max(gaps) else [float(place) for place in range(len(values))]
+
+
+def bounds(numbers: Sequence[float]) -> list[float]:
+    """The borders of the cells around values, half-way between them as they are spaced."""
     if is_geometric(numbers):
         middles = [(before * after) ** 0.5 for before, after in pairwise(numbers)]
         return [numbers[0] ** 2 / middles[0], *middles, numbers[-1] ** 2 / middles[-1]]
@@ -244,12 +267,12 @@ def bounds(values: Sequence[str]) -> list[float]:
     return [2 * numbers[0] - middles[0], *middles, 2 * numbers[-1] - middles[-1]]
 
 
-def scale_axis(axes: "Axes", side: str, values: Sequence[str]) -> None:
-    """A tick at each value; a logarithmic axis where values are geometric."""
+def scale_axis(axes: "Axes", side: str, values: Sequence[str], *, at: Sequence[float]) -> None:
+    """A tick at each value; a logarithmic axis where they are geometric."""
     from matplotlib.ticker import NullLocator
 
     axis = axes.xaxis if side == "x" else axes.yaxis
-    if is_geometric([float(value) for value in values]):
+    if is_geometric(at):
         (axes.set_xscale if side == "x" else axes.set_yscale)("log")
-    axis.set_ticks([float(value) for value in values], labels=list(values))
+    axis.set_ticks(list(at), labels=list(values))
     axis.set_minor_locator(NullLocator())

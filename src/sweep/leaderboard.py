@@ -42,6 +42,10 @@ class Run:
     def completed(self) -> bool:
         return self.status == "completed"
 
+    def counts(self) -> tuple[int, float]:
+        """The higher, the more it counts among runs of the same settings and seed: by its epochs, then its age."""
+        return self.result.get("epochs", 0), (self.folder / METRICS_FILE).stat().st_mtime
+
     def value(self, key: str) -> str:
         """Of a setting: as typed, else from the run's config; empty where the run has no such setting."""
         if key in self.overrides:
@@ -84,6 +88,8 @@ def plan_or_none(folder: Path) -> Plan | None:
 
 def read_run(run_dir: Path, overrides: Iterable[str] | None = None) -> Run:
     result = {"status": "unfinished"} | read_result(run_dir)
+    if result["status"] == "completed" and not result.keys() >= set(RESULTS):
+        result = {"status": "failed", "reason": f"{METRICS_FILE} lacks {', '.join(sorted({*RESULTS} - result.keys()))}"}
     if overrides is None:
         overrides = result.get("overrides") or load_yaml(run_dir / OVERRIDES_FILE) or []
     typed = (text for text in overrides if not text.startswith("~"))
@@ -144,7 +150,8 @@ class Leaderboard:
         keys: that they are compared by.
         entries: the best first; those without a result last.
         runs: a run each, in the order of their folders.
-        repeated: how many runs have the settings and the seed of a newer one, which counts instead.
+        repeated: how many runs have the settings and the seed of another one, which counts instead: that with the most
+            epochs (a search ends some early), and among those the newest.
     """
 
     keys: list[str]
@@ -174,9 +181,12 @@ def leaderboard(folders: Sequence[Path], *, sort: str = "val/acc") -> Leaderboar
         values = {key: spelled.setdefault((key, number_or_text(text)), text) for key, text in found.items()}
         group = tuple(values.values()) if run.completed else run.folder
         entry = groups.setdefault(group, Entry(values, []))
-        earlier = [other for other in entry.runs if other.result.get("seed") == run.result.get("seed")]
-        repeated += len(earlier)
-        entry.runs[:] = [*(other for other in entry.runs if other not in earlier), run]
+        same = [other for other in entry.runs if other.result.get("seed") == run.result.get("seed")]
+        repeated += len(same)
+        entry.runs[:] = [
+            *(other for other in entry.runs if other not in same),
+            max([*same, run], key=Run.counts) if same else run,
+        ]
     completed = sorted((entry for entry in groups.values() if entry.completed), key=lambda entry: rank(entry, sort))
     without = [entry for entry in groups.values() if not entry.completed]
     return Leaderboard(keys, [*completed, *without], runs, repeated)
@@ -236,12 +246,14 @@ def as_markdown(lines: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in [head, ["---"] * len(head), *rest])
 
 
-def as_csv(board: Leaderboard, base: Path) -> str:
-    """A line a run, seeds and all."""
+def as_csv(board: Leaderboard, base: Path, *, ranked: bool = False) -> str:
+    """A line a run, seeds and all, in the order of their folders or of the leaderboard."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow([*board.keys, *RESULTS, "status", "folder"])
-    for run in board.runs:
+    place = {run.folder: number for number, entry in enumerate(board.entries) for run in entry.runs}
+    runs = sorted(board.runs, key=lambda run: place.get(run.folder, len(place))) if ranked else board.runs
+    for run in runs:
         results = [run.result.get(name, "") for name in RESULTS]
         writer.writerow([*(run.value(key) for key in board.keys), *results, run.status, relative(run.folder, base)])
     return file.getvalue()
@@ -262,7 +274,7 @@ def warnings(board: Leaderboard) -> list[str]:
         if len(values) > 1:
             found.append(f"these runs mix {len(values)} {plural}: {', '.join(sorted(map(named, values)))}")
     if board.repeated:
-        found.append(f"{board.repeated} runs have the settings and the seed of a newer one, which counts instead")
+        found.append(f"{board.repeated} runs have the settings and the seed of a longer or newer one, which counts")
     if any(run.result.get("git_dirty") for run in runs) and not all(run.result.get("git_dirty") for run in runs):
         found.append("some of these runs were made with uncommitted changes, some without")
     return found

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
-from omegaconf import OmegaConf
 
 Result = TypeVar("Result")
 GPU = ("auto", "gpu", "cuda", "mps")
@@ -21,9 +20,6 @@ def jobs_at_once(accelerator: str) -> int:
     import torch
 
     return torch.cuda.device_count() or int(torch.backends.mps.is_available()) or ONE_A_CORE
-
-
-OmegaConf.register_new_resolver("jobs_at_once", jobs_at_once)
 
 
 def on_free_gpu(work: Callable[[], Result], trainer: Any, sweep_dir: Path) -> Result:

@@ -13,6 +13,7 @@ from src.run import read_result, write_json
 
 PLAN_FILE = "sweep.json"
 LONGEST_FOLDER_NAME = 120  # file systems allow 255 bytes
+UNTYPED = "left to the other settings"
 NOT_RESULTS = {"resume", "retry_failed", "pruner"}  # settings that no result depends on
 
 
@@ -92,8 +93,13 @@ def new_plan(
     return Plan([text for text in overrides if key_of(text) not in NOT_RESULTS], list(swept), list(planned.values()))
 
 
+def is_result(key: str) -> bool:
+    """Whether results depend on a setting, `pruner._target_` for one."""
+    return key.partition(".")[0] not in NOT_RESULTS
+
+
 def new_job(number: int, overrides: list[str], settings: dict[str, Any]) -> Job:
-    results = {key: value for key, value in settings.items() if key not in NOT_RESULTS}
+    results = {key: value for key, value in settings.items() if is_result(key)}
     return Job(folder_name(number, overrides), overrides, results)
 
 
@@ -120,7 +126,12 @@ def differences(old: Plan, new: Plan) -> dict[str, tuple[Any, Any]]:
         return key in swept or (key not in typed and any(key.startswith(f"{group}.") for group in swept))
 
     shared = sorted((key for key in before if key in now), key=lambda key: key not in typed)
-    return {key: (before[key], now[key]) for key in shared if before[key] != now[key] and not is_swept(key)}
+    found = {key: (before[key], now[key]) for key in shared if before[key] != now[key] and not is_swept(key)}
+    # What other settings make different from job to job can still be typed for all.
+    then, today = ({key_of(text): text.partition("=")[2] for text in plan.overrides} for plan in (old, new))
+    unequal = {key: (then.get(key, UNTYPED), today.get(key, UNTYPED)) for key in then.keys() | today.keys()}
+    several = (old.keys() | new.keys()) - swept - set(shared)
+    return found | {key: pair for key, pair in sorted(unequal.items()) if key in several and pair[0] != pair[1]}
 
 
 def joined(old: Plan, new: Plan, folder: Path) -> Plan:
@@ -137,9 +148,12 @@ def joined(old: Plan, new: Plan, folder: Path) -> Plan:
     if mixed := differences(old, new):
         key, (before, now) = next(iter(mixed.items()))
         others = f" ({len(mixed)} settings differ: {', '.join(mixed)})" if len(mixed) > 1 else ""
+        hint = f"Type {key}={before}" if before != UNTYPED else "Leave it out"
+        if key.endswith("._target_"):  # which another choice has brought
+            hint = f"Type the same {key.partition('.')[0]}"
         raise BadInput(
             f"resume would mix results: {key} was {before} in {folder}, and is {now} now{others}. "
-            f"Type {key}={before}, or leave resume out to start anew."
+            f"{hint}, or leave resume out to start anew."
         )
     known = {job.identity: job for job in old.jobs}
     jobs = []

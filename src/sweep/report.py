@@ -33,7 +33,8 @@ def report_sweep(folder: Path, launched_by: Sequence[str] = ()) -> bool:
     for text in warnings(board):
         print(f"warning: {text}")
     print(f"{completed} of {len(board.runs)} jobs completed in {typeable(folder)}")
-    for line in advice(board, plan, launched_by) if plan else ():
+    ended = all(run.status in ("completed", "failed") for run in board.runs)
+    for line in advice(board, plan, launched_by) if plan and ended else ():
         print(line)
     print(f"  tensorboard  tensorboard --logdir {typeable(folder)}")
     return completed == len(board.runs)

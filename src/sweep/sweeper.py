@@ -1,7 +1,6 @@
 """Hydra's part of a sweep: hands the jobs of sweep.json to whatever launcher was chosen."""
 
 import sys
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,9 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from src.run import METRICS_FILE, write_json
+from src.run import CONFIG_FILE, METRICS_FILE, write_json
 from src.sweep.plan import Job, launched_jobs, read_plan
-from src.sweep.watch import Watch
-
-MOST_DEATHS = 2
+from src.sweep.watch import Watch, written
 
 
 class PlannedSweeper(Sweeper):
@@ -56,8 +53,9 @@ class GridSweeper(PlannedSweeper):
 def launch(launcher: Launcher, overrides: Mapping[str, Sequence[str]], jobs: Sequence[Job], watch: Watch) -> None:
     """Runs jobs to their ends, whatever becomes of the processes that a launcher starts.
 
-    Where one has died, the launcher has given up: the jobs that are left are launched again, and a job that was running
-    at two deaths has failed. Its folder tells, as that of a job which failed before it could write anything.
+    Where one has died, the launcher has given up on all. The jobs that had not begun are launched again, and then those
+    that had, one by one: a job whose process dies when it is alone has failed. Its folder tells, as that of a job which
+    failed before it could write anything.
 
     Args:
         launcher: of Hydra.
@@ -68,25 +66,29 @@ def launch(launcher: Launcher, overrides: Mapping[str, Sequence[str]], jobs: Seq
     Raises:
         Exception: the launcher's own, where no job has begun.
     """
-    deaths: Counter[str] = Counter()
-    while left := [job for job in jobs if not watch.has_ended(job)]:
-        lines = [[*overrides[job.folder], f"hydra.sweep.subdir='{job.folder}'"] for job in left]
+    batches = [list(jobs)]
+    while batches:
+        batch = [job for job in batches.pop(0) if not watch.has_ended(job)]
+        if not batch:
+            continue
+        lines = [[*overrides[job.folder], f"hydra.sweep.subdir='{job.folder}'"] for job in batch]
+        before = {job.folder: written(watch.folder / job.folder / CONFIG_FILE) for job in batch}
         try:
             returns = launcher.launch(lines, initial_job_idx=0)
         except Exception as error:
-            begun = [job for job in left if (watch.folder / job.folder).is_dir() and not watch.has_ended(job)]
+            left = [job for job in batch if not watch.has_ended(job)]
+            begun = [job for job in left if written(watch.folder / job.folder / CONFIG_FILE) != before[job.folder]]
             if not begun:
                 raise
-            deaths.update(job.folder for job in begun)
-            for job in begun:
-                if deaths[job.folder] == MOST_DEATHS:
-                    fail(watch.folder, job, f"its process, or one beside it, died twice ({type(error).__name__})")
+            if len(batch) == 1:
+                fail(watch.folder, batch[0], f"its process died ({type(error).__name__})")
+            else:
+                batches += [[job for job in left if job not in begun], *([job] for job in begun)]
             continue
-        for job, ended in zip(left, returns, strict=False):
+        for job, ended in zip(batch, returns, strict=False):
             if ended.status == JobStatus.FAILED and not watch.has_ended(job):
                 raised = ended._return_value
                 fail(watch.folder, job, f"{type(raised).__name__}: {raised}")
-        return
 
 
 def fail(sweep_dir: Path, job: Job, reason: str) -> None:

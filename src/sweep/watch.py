@@ -33,12 +33,13 @@ class Watch:
         self.folder = folder
         self.plan = plan
         self.out = out or sys.stdout
-        self.total = plan.num_trials or len(plan.jobs)
         self.waiting: dict[str, Job] = {}
         self.before: dict[str, int | None] = {}
         self.ended = 0
         self.lock = threading.Lock()
         self.begin(plan, jobs)
+        # Jobs of an earlier command that were never run are not among them.
+        self.total = plan.num_trials or len(self.finished_before()) + len(jobs)
         self.stop = threading.Event()
         self.thread = threading.Thread(target=self.run, name="watch", daemon=True)
 
@@ -62,7 +63,7 @@ class Watch:
         """Watches jobs, too, that are about to start."""
         self.plan = plan
         with self.lock:
-            self.before |= {job.folder: written(self.folder / job.folder) for job in jobs}
+            self.before |= {job.folder: written(self.folder / job.folder / METRICS_FILE) for job in jobs}
             self.waiting |= {job.folder: job for job in jobs}
 
     def run(self) -> None:
@@ -70,12 +71,15 @@ class Watch:
             with suppress(OSError):  # a folder that is being made; what is wrong with it, its own job says
                 self.look()
 
+    def finished_before(self) -> list[tuple[Job, dict[str, Any]]]:
+        others = [job for job in self.plan.jobs if job.folder not in self.waiting]
+        found = [(job, read_result(self.folder / job.folder)) for job in others]
+        return [(job, result) for job, result in found if result.get("status") in ("completed", "failed")]
+
     def tell_finished_before(self) -> None:
-        for job in self.plan.jobs:
-            result = read_result(self.folder / job.folder)
-            if job.folder not in self.waiting and result.get("status") in ("completed", "failed"):
-                self.ended += 1
-                self.write(f"[{self.ended}/{self.total}] {self.name(job)}   {outcome(result)}   (before)\n")
+        for job, result in self.finished_before():
+            self.ended += 1
+            self.write(f"[{self.ended}/{self.total}] {self.name(job)}   {outcome(result)}   (before)\n")
 
     def look(self) -> None:
         """Tells of the jobs that have ended since the last look."""
@@ -96,7 +100,7 @@ class Watch:
 
     def has_ended(self, job: Job) -> bool:
         """Whether a job has left a result since it is watched."""
-        return written(self.folder / job.folder) not in (None, self.before[job.folder])
+        return written(self.folder / job.folder / METRICS_FILE) not in (None, self.before[job.folder])
 
     def now_running(self) -> str:
         """The line that moves: the jobs that run now, their epochs and validation accuracies."""
@@ -139,10 +143,10 @@ def outcome(result: dict[str, Any]) -> str:
     )
 
 
-def written(run_dir: Path) -> int | None:
-    """When a run's metrics.json was written, in nanoseconds: one that an earlier start has left is no news."""
+def written(path: Path) -> int | None:
+    """When a file was written, in nanoseconds: one that an earlier start has left is no news."""
     try:
-        return (run_dir / METRICS_FILE).stat().st_mtime_ns
+        return path.stat().st_mtime_ns
     except OSError:
         return None
 

@@ -45,6 +45,10 @@ def test_the_folder_of_a_job_is_named_by_its_overrides_in_safe_characters(overri
     assert folder_name(7, overrides) == name
 
 
+def test_what_is_swept_comes_first_in_the_name() -> None:
+    assert folder_name(7, ["a=1", "+b=2", "c=3"], ["c", "b"]) == "007_+b=2,c=3,a=1"
+
+
 def test_the_folder_of_a_job_with_many_overrides_is_shortened_and_stays_its_own() -> None:
     names = {folder_name(7, [f"model.loss={'x' * 300}{ending}"]) for ending in "ab"}
     assert len(names) == 2

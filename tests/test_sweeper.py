@@ -39,8 +39,8 @@ def test_the_launcher_gets_the_jobs_of_the_plan_each_with_its_folder(ours: sweep
     write_plan(plan, tmp_path, launched=plan.jobs[1:])
     ours.sweep(["lr=1,2,3"])
     assert ours.launcher.launched == [  # type: ignore[attr-defined]
-        ["a=x", "lr=2", "hydra.sweep.subdir='001_a=x,lr=2'"],
-        ["a=x", "lr=3", "hydra.sweep.subdir='002_a=x,lr=3'"],
+        ["a=x", "lr=2", "hydra.sweep.subdir='001_lr=2,a=x'"],
+        ["a=x", "lr=3", "hydra.sweep.subdir='002_lr=3,a=x'"],
     ]
     assert (tmp_path / "multirun.yaml").exists()
 
@@ -118,6 +118,22 @@ def test_jobs_that_an_earlier_start_has_begun_have_not_died_now(ours: sweeper.Gr
     ours.sweep([])
     assert [status for status, _ in results(tmp_path)] == ["failed", "completed", "completed"]
     assert launcher.sizes == [3, 2, 1]
+
+
+def test_where_jobs_have_ended_a_launcher_that_gives_up_is_used_again(
+    ours: sweeper.GridSweeper, tmp_path: Path
+) -> None:
+    class Impatient(Launcher):
+        """Ends one job, and gives up."""
+
+        def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[Any]:
+            sweep.ends(int(job_overrides[0][-1].partition("'")[2][:3]), {})
+            raise RuntimeError("a job was cancelled")
+
+    sweep = Sweep(tmp_path, "lr=1,2,3")
+    ours.launcher = Impatient()  # type: ignore[assignment]
+    ours.sweep([])
+    assert results(tmp_path) == [("completed", "")] * 3
 
 
 def test_a_launcher_that_cannot_start_anything_says_so_itself(ours: sweeper.GridSweeper, tmp_path: Path) -> None:

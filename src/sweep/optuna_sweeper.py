@@ -91,7 +91,7 @@ class OptunaSweeper(PlannedSweeper):
         config = self.hydra_context.config_loader.load_sweep_config(self.config, overrides)
         with open_dict(config):
             del config["hydra"]
-        return new_job(number, overrides, flat(config))
+        return new_job(number, overrides, flat(config), plan.swept)
 
     def launch(self, batch: dict[int, Job], plan: Plan, folder: Path, watch: Watch) -> Plan:
         """Runs a batch to its end; returns the plan with its jobs."""

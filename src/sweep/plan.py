@@ -88,7 +88,7 @@ def new_plan(
     """A plan of jobs, each given by its overrides and settings; one that is there twice is run once."""
     planned: dict[str, Job] = {}
     for own, settings in jobs:
-        job = new_job(len(planned), own, settings)
+        job = new_job(len(planned), own, settings, swept)
         planned.setdefault(job.identity, job)
     return Plan([text for text in overrides if key_of(text) not in NOT_RESULTS], list(swept), list(planned.values()))
 
@@ -98,14 +98,18 @@ def is_result(key: str) -> bool:
     return key.partition(".")[0] not in NOT_RESULTS
 
 
-def new_job(number: int, overrides: list[str], settings: dict[str, Any]) -> Job:
+def new_job(number: int, overrides: list[str], settings: dict[str, Any], swept: Sequence[str] = ()) -> Job:
     results = {key: value for key, value in settings.items() if is_result(key)}
-    return Job(folder_name(number, overrides), overrides, results)
+    return Job(folder_name(number, overrides, swept), overrides, results)
 
 
-def folder_name(number: int, overrides: Sequence[str]) -> str:
-    """The name of a job's folder: `003_model=mlp,optimizer.lr=0.1`, with nothing that a file system or shell minds."""
-    text = ",".join(sorted(text for text in overrides if key_of(text) not in NOT_RESULTS))
+def folder_name(number: int, overrides: Sequence[str], swept: Sequence[str] = ()) -> str:
+    """The name of a job's folder: `003_optimizer.lr=0.1,model=mlp`, with nothing that a file system or shell minds.
+
+    What is swept comes first: a name that would be too long is cut.
+    """
+    shown = [text for text in overrides if key_of(text) not in NOT_RESULTS]
+    text = ",".join(sorted(shown, key=lambda text: (key_of(text) not in swept, text)))
     name = f"{number:03d}_{re.sub(r'[^A-Za-z0-9_.,=+-]', '', text.replace('/', '-'))}"
     if len(name) <= LONGEST_FOLDER_NAME:
         return name
@@ -160,7 +164,7 @@ def joined(old: Plan, new: Plan, folder: Path) -> Plan:
     for job in new.jobs:
         if job.identity not in known:
             number = len(known)
-            known[job.identity] = replace(job, folder=folder_name(number, job.overrides))
+            known[job.identity] = replace(job, folder=folder_name(number, job.overrides, new.swept))
         jobs.append(known[job.identity])
     return replace(new, swept=list(dict.fromkeys([*old.swept, *new.swept])), jobs=jobs)
 

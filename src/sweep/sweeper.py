@@ -64,7 +64,7 @@ def launch(launcher: Launcher, overrides: Mapping[str, Sequence[str]], jobs: Seq
         watch: knows which of them have ended.
 
     Raises:
-        Exception: the launcher's own, where no job has begun.
+        Exception: the launcher's own, where no job has begun or ended.
     """
     batches = [list(jobs)]
     while batches:
@@ -78,9 +78,9 @@ def launch(launcher: Launcher, overrides: Mapping[str, Sequence[str]], jobs: Seq
         except Exception as error:
             left = [job for job in batch if not watch.has_ended(job)]
             begun = [job for job in left if written(watch.folder / job.folder / CONFIG_FILE) != before[job.folder]]
-            if not begun:
+            if not begun and len(left) == len(batch):
                 raise
-            if len(batch) == 1:
+            if left == batch and len(batch) == 1:
                 fail(watch.folder, batch[0], f"its process died ({type(error).__name__})")
             else:
                 batches += [[job for job in left if job not in begun], *([job] for job in begun)]

@@ -1,7 +1,8 @@
 """How fast training is: a bare loop, ours, Lightning alone, and what a competent user writes, taking turns.
 
 All arms train the same network on the same batches in the same order, and must end at the same weights: to the last bit
-where they compute with the same number of threads. Writes a Markdown table and JSON.
+where they compute with the same number of threads. BARE and OURS take turns by the epoch, the others by the fit. Writes a
+Markdown table and JSON.
 
     BARE       a hand-written loop on resident tensors (benchmarks/bare.py)
     OURS       src.train: config, task, Trainer, metrics, logging, checkpoints, validation
@@ -28,6 +29,7 @@ from torch import Tensor
 
 from benchmarks import bare, processes, stock, sweeps
 from benchmarks.report import machine, markdown
+from benchmarks.turns import Turns
 from src.command_line import build
 from src.compute import AVAILABLE_THREADS
 from src.jobs import checked_jobs
@@ -99,6 +101,15 @@ class Case:
         seconds, self.final["BARE"], _ = bare.train(self.resident, self.weights, epochs=epochs)
         return sum(seconds) / epochs
 
+    def in_turn(self, epochs: int = EPOCHS) -> tuple[float, float]:
+        """BARE's and OURS' seconds of an epoch, an epoch of the one after an epoch of the other."""
+        network = bare.network_of(self.task.sizes, self.weights).to(DEVICE)
+        self.cfg.pruner = Turns.begin(bare.epochs_of(self.resident, network))
+        self.ours(epochs)
+        self.cfg.pruner = None
+        self.final["BARE"] = [parameter.detach().cpu() for parameter in network.parameters()]
+        return sum(Turns.others) / epochs, sum(Turns.ours) / epochs
+
     def barebones(self, epochs: int = EPOCHS) -> float:
         alike(self.threads)
         seconds, self.final["BAREBONES"] = stock.barebones(self.resident, self.weights, epochs=epochs)
@@ -146,11 +157,10 @@ def measured(name: str, overrides: list[str], folder: Path, repeats: int) -> dic
     case = Case(overrides, folder)
     equal = case.check_weights()  # the warm-up, too
     case.choose_stock()
-    arms = {"BARE": case.bare, "OURS": case.ours, "BAREBONES": case.barebones, "STOCK": case.stock}
-    seconds: dict[str, list[float]] = {arm: [] for arm in arms}
+    seconds: dict[str, list[float]] = {arm: [] for arm in ("BARE", "OURS", "BAREBONES", "STOCK")}
     for _ in range(repeats):
-        for arm, run in arms.items():
-            seconds[arm].append(run())
+        for arm, spent in zip(seconds, (*case.in_turn(), case.barebones(), case.stock()), strict=True):
+            seconds[arm].append(spent)
     print(f"{name}: {seconds}", flush=True)
     return {
         "images": len(case.task.train_rows),

@@ -1,10 +1,10 @@
 """BARE: the loop one would write by hand, on tensors that stay on the device. It knows torch and nothing else."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
+from itertools import count, islice, pairwise
 
 import numpy
 import torch
@@ -66,12 +66,19 @@ def train(
     task: Task, weights: dict[str, Tensor], *, epochs: int, to_images: Callable[[Tensor], Tensor] | None = None
 ) -> tuple[list[float], list[Tensor], tuple[float, ...]]:
     """Seconds of each epoch, final weights, and the last epoch's loss and accuracy, of training and validation."""
+    network = network_of(task.sizes, weights).to(task.pixels.device)
+    *_, (_, tracked) = done = list(islice(epochs_of(task, network, to_images=to_images), epochs))
+    return [seconds for seconds, _ in done], [parameter.detach().cpu() for parameter in network.parameters()], tracked
+
+
+def epochs_of(
+    task: Task, network: nn.Module, *, to_images: Callable[[Tensor], Tensor] | None = None
+) -> Iterator[tuple[float, tuple[float, ...]]]:
+    """Trains an epoch at a time: its seconds, and its loss and accuracy, of training and validation."""
     device = task.pixels.device
-    network = network_of(task.sizes, weights).to(device)
     optimizer = torch.optim.SGD(network.parameters(), lr=task.lr)
     to_images = to_images or partial(scaled, mean=task.mean, std=task.std)
-    seconds = []
-    for epoch in range(epochs):
+    for epoch in count():
         began = time.perf_counter()
         network.train()
         total, hits = torch.zeros((), device=device), torch.zeros((), device=device, dtype=torch.int64)
@@ -87,8 +94,7 @@ def train(
             hits += (scores.detach().argmax(1) == labels).sum()
         trained = (total / len(rows)).item(), (hits / len(rows)).item()
         validated = validate(network, task, to_images)
-        seconds.append(time.perf_counter() - began)
-    return seconds, [parameter.detach().cpu() for parameter in network.parameters()], (*trained, *validated)
+        yield time.perf_counter() - began, (*trained, *validated)
 
 
 @torch.no_grad()

@@ -4,9 +4,11 @@ import os
 import shlex
 import signal
 import sys
+import threading
 import time
 from argparse import Namespace
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -27,6 +29,7 @@ from src.sweep.sweeper import show_plugins
 from src.sweep.watch import outcome
 
 SWEEP_HAD_FAILURES = 5
+SECONDS_BETWEEN_LOOKS = 1.0
 RUN_DIR = "LAB_RUN_DIR"  # tells the helper processes of a distributed run where its checkpoints are
 
 
@@ -170,13 +173,28 @@ def stop_on_signals() -> None:
         signal.signal(signum, stop)
 
 
-def settle_in_worker(folder: str) -> None:
+def settle_in_worker(folder: str, launcher: str) -> None:
     """A launcher may have started this process elsewhere, and Ctrl-C reaches it, too.
 
     SIGTERM is left to the launcher: submitit waits for the signal that comes with it, and queues the job again.
     """
     os.chdir(folder)
     signal.signal(signal.SIGINT, stop)
+    if launcher.endswith(".JoblibLauncher"):
+        end_with_parent()
+
+
+@cache  # once in a process, which does one job after the other
+def end_with_parent() -> None:
+    """Where the command is killed, joblib's workers would wait for ever for what to do next."""
+    parent = os.getppid()
+
+    def follow() -> None:
+        while os.getppid() == parent:
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+        os._exit(1)
+
+    threading.Thread(target=follow, name="end_with_parent", daemon=True).start()
 
 
 def stop(signum: int, frame: FrameType | None) -> NoReturn:

@@ -107,7 +107,7 @@ def main(cfg: DictConfig) -> None:
     run = partial(train, cfg, run_dir, quiet=in_sweep)
     if in_sweep:
         run = partial(on_free_gpu, run, cfg.trainer, run_dir.parent)
-        settle_in_worker(job.runtime.cwd)
+        settle_in_worker(job.runtime.cwd, job.launcher._target_)
     os.environ[RUN_DIR] = str(run_dir)
     exit_code = record(run, run_dir=run_dir, seed=cfg.seed, overrides=list(job.overrides.task), quiet=in_sweep)
     # A failed job does not end a sweep, whose exit code comes from what its jobs have written down.

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from benchmarks import bare
 from benchmarks.__main__ import Case
 from benchmarks.processes import run
 from benchmarks.report import markdown, ratio
+from benchmarks.turns import Turns
 from src.train import train
 
 SMALL = ["data=synthetic", "data.train_per_class=30", "data.test_per_class=5", "data.val_size=51", "trainer=cpu"]
@@ -46,6 +48,16 @@ def test_bare_counts_the_loss_and_accuracy_that_we_do(tmp_path: Path) -> None:
     _, _, counted = bare.train(case.resident, case.weights, epochs=2)
     ours = [float(row[name]) for name in ("train/loss", "train/acc", "val/loss", "val/acc")]
     assert counted == pytest.approx(ours, rel=1e-5)
+
+
+def test_arms_that_take_turns_train_the_same_and_each_epoch_is_timed(tmp_path: Path) -> None:
+    case = Case([*SMALL, "threads=1"], tmp_path)
+    seconds = case.in_turn(epochs=3)
+    assert len(Turns.ours) == len(Turns.others) == 3
+    assert seconds == (pytest.approx(sum(Turns.others) / 3), pytest.approx(sum(Turns.ours) / 3))
+    assert all(torch.equal(*pair) for pair in zip(case.final["OURS"], case.final["BARE"], strict=True))
+    bare_alone = bare.train(case.resident, case.weights, epochs=3)[1]
+    assert all(torch.equal(*pair) for pair in zip(case.final["BARE"], bare_alone, strict=True))
 
 
 def test_a_process_that_fails_is_no_measurement() -> None:

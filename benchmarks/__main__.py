@@ -1,8 +1,8 @@
 """How fast training is: a bare loop, ours, Lightning alone, and what a competent user writes, taking turns.
 
 All arms train the same network on the same batches in the same order, and must end at the same weights: to the last bit
-where they compute with the same number of threads. BARE and OURS take turns by the epoch, the others by the fit. Writes a
-Markdown table and JSON.
+where they compute with the same number of threads. BARE and OURS take turns by the epoch, the others by the fit. Writes
+a Markdown table and JSON.
 
     BARE       a hand-written loop on resident tensors (benchmarks/bare.py)
     OURS       src.train: config, task, Trainer, metrics, logging, checkpoints, validation

@@ -82,16 +82,12 @@ def record(run: Callable[[], RunResult], *, run_dir: Path, seed: int, overrides:
             facts |= provenance()
             result = run()
             write_json(run_dir / METRICS_FILE, {"status": "completed", **flat(result), **facts})
-        except (Stopped, KeyboardInterrupt) as stopped:
-            reason = "SIGTERM" if getattr(stopped, "code", None) == 143 else "Ctrl-C"
-            write_json(run_dir / METRICS_FILE, {"status": "interrupted", "reason": reason, **facts})
-            complain.error("interrupted by %s; what was trained so far is in %s", reason, typeable(run_dir))
-            raise
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
             if is_queued_again(error):
                 raise
-            if type(error).__name__ == "SIGTERMException":  # Lightning's, where SIGTERM was left to the launcher
-                write_json(run_dir / METRICS_FILE, {"status": "interrupted", "reason": "SIGTERM", **facts})
+            if signalled := stopped_by(error):
+                write_json(run_dir / METRICS_FILE, {"status": "interrupted", "reason": signalled, **facts})
+                complain.error("interrupted by %s; what was trained so far is in %s", signalled, typeable(run_dir))
                 raise
             known = as_known(error)
             reason = str(known or f"{type(error).__name__}: {error}")
@@ -105,6 +101,14 @@ def record(run: Callable[[], RunResult], *, run_dir: Path, seed: int, overrides:
             return known.exit_code if known else 1
     report(result, run_dir, tell)
     return 0
+
+
+def stopped_by(error: BaseException) -> str | None:
+    """What has ended a run from outside, as it is called, if anything has."""
+    if isinstance(error, Stopped):
+        return "SIGTERM" if error.code == 143 else "Ctrl-C"
+    # Lightning's own, where SIGTERM was left to the launcher.
+    return {"KeyboardInterrupt": "Ctrl-C", "SIGTERMException": "SIGTERM"}.get(type(error).__name__)
 
 
 def is_queued_again(error: BaseException) -> bool:

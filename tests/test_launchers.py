@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,15 @@ class Command:
             assert self.process.poll() is None and time.monotonic() < deadline, self.log.read_text()
             time.sleep(0.02)
 
+    def wait_for_its_processes(self) -> None:
+        """What a killed command has started ends, too."""
+        deadline = time.monotonic() + 60
+        with suppress(ProcessLookupError):
+            while time.monotonic() < deadline:
+                os.killpg(self.process.pid, 0)
+                time.sleep(0.1)
+            raise AssertionError("processes are left")
+
 
 @pytest.mark.parametrize(
     "launcher",
@@ -116,8 +126,7 @@ def test_after_the_command_was_killed_each_job_is_completed_once(launcher: str, 
     killed.process.kill()
     killed.process.wait()
     again = command(*words, "resume=auto", cwd=tmp_path)
-    with pytest.raises(ProcessLookupError):  # what it had started has ended, too
-        os.killpg(killed.process.pid, 0)
+    killed.wait_for_its_processes()
     assert again.returncode == 0 and "4 of 4 jobs completed in grid" in again.stdout, again.stdout + again.stderr
     for log in tmp_path.glob("grid/00*/train.log"):
         epochs = re.findall(r"epoch (\d+)/40 ", log.read_text())

@@ -30,13 +30,23 @@ def to_continue(run_dir: Path) -> Path | None:
     path = run_dir / "checkpoints" / LAST
     if not path.exists():
         return None
-    try:
-        torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds
-        raise DataError(
-            f"{path} is damaged or no checkpoint of ours ({type(error).__name__}). Delete it to start this run anew."
-        ) from error
+    load(path, way_out="Delete it to start this run anew.")
     return path
+
+
+def load(path: Path, *, way_out: str) -> dict[str, Any]:
+    """A checkpoint's content: tensors, numbers and text; nothing in the file is run.
+
+    Raises:
+        DataError: it is missing or cannot be read; `way_out` says what to do.
+    """
+    try:
+        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing. {way_out}") from None
+    except Exception as error:  # torch raises many kinds
+        raise DataError(f"{path} is damaged or no checkpoint of ours ({type(error).__name__}). {way_out}") from error
+    return checkpoint
 
 
 class WholeFiles(TorchCheckpointIO):

@@ -94,6 +94,8 @@ RULES: dict[str, Rule] = {
     "matmul_precision": one_of("highest", "high", "medium"),
     "steps_per_execution": auto_or_integer(example=1),
     "cuda_graph": IS_TRUE_OR_FALSE,
+    "figures": Rule("true, false or all", lambda value: value == "all" or isinstance(value, bool), "true"),
+    "graph": IS_TRUE_OR_FALSE,
     "data.root": Rule("a folder", is_path, "data"),
     "data.source": one_of("auto", "synthetic"),
     "data.sources": Rule(
@@ -249,7 +251,9 @@ def check_devices(trainer: Mapping[str, Any]) -> None:
 
     num_gpus = torch.cuda.device_count() or int(torch.backends.mps.is_available())
     if accelerator != "auto" and num_gpus == 0:
-        raise BadInput(f"trainer.accelerator={accelerator} needs a GPU, but torch finds none. Try trainer=cpu.")
+        raise BadInput(
+            f"trainer.accelerator={accelerator} needs a GPU, but torch finds none. Try trainer.accelerator=cpu."
+        )
     if several and 0 < num_gpus < devices:
         raise BadInput(
             f"trainer.devices must be an integer from 1 to {num_gpus} (the GPUs torch finds), got {devices}. "

@@ -33,14 +33,15 @@ SECONDS_BETWEEN_LOOKS = 1.0
 RUN_DIR = "LAB_RUN_DIR"  # tells the helper processes of a distributed run where its checkpoints are
 
 
-def run_command(main: Callable[[], Any]) -> int:
+def run_command(main: Callable[[], Any], *, after_sweep: Callable[[Path], Any] = str) -> int:
     """Runs a Hydra command whose arguments have been checked; returns the exit code.
 
     Args:
         main: a function decorated by `hydra.main`, which reads `sys.argv` itself.
+        after_sweep: called with the folder of a sweep whose jobs have ended.
     """
     try:
-        return answered(main)
+        return answered(main, after_sweep)
     except BrokenPipeError:
         return nobody_reads()
     except OSError as error:
@@ -56,7 +57,7 @@ def nobody_reads() -> int:
     return 128 + 13  # as of a process that SIGPIPE has ended
 
 
-def answered(main: Callable[[], Any]) -> int:
+def answered(main: Callable[[], Any], after_sweep: Callable[[Path], Any]) -> int:
     """What was typed, answered, run or refused."""
     stop_on_signals()
     show_plugins()
@@ -97,7 +98,11 @@ def answered(main: Callable[[], Any]) -> int:
     except LabError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    return run_sweep(main, claimed, typed) if jobs.is_sweep else run_once(main, claimed)
+    if not jobs.is_sweep:
+        return run_once(main, claimed)
+    exit_code = run_sweep(main, claimed, typed)
+    after_sweep(claimed.folder)
+    return exit_code
 
 
 def run_once(main: Callable[[], Any], claimed: Claim) -> int:

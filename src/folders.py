@@ -4,6 +4,7 @@ import itertools
 import os
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,11 +18,14 @@ from src.errors import BadInput, DataError, LabError
 from src.jobs import Jobs, flat
 from src.run import CONFIG_FILE, typeable
 from src.sweep.plan import (
+    NOT_RESULTS,
     PLAN_FILE,
     Job,
     Plan,
+    as_name,
     is_result,
     joined,
+    key_of,
     new_job,
     new_plan,
     read_plan,
@@ -80,6 +84,8 @@ def claim(jobs: Jobs) -> Claim:
             plan, first.resume, wanted, is_typed=is_typed, is_sweep=jobs.is_sweep, retry=first.retry_failed
         )
     if found is None:
+        if not is_typed and not jobs.is_sweep:
+            wanted = with_overrides(wanted, jobs.typed)
         folder = claim_typed(wanted, key, resumes=first.resume != "never") if is_typed else claim_new(wanted, key)
         lock = hold(folder) if jobs.is_sweep else None
         found = Claim(folder, plan, plan.jobs, plan.num_trials or len(plan.jobs), lock)
@@ -207,6 +213,12 @@ def folder_override(key: str, folder: Path) -> str:
         return f"{key}={folder}"
     quoted = str(folder).replace("\\", "\\\\").replace("'", "\\'")
     return f"{key}='{quoted}'"
+
+
+def with_overrides(folder: Path, typed: Sequence[str]) -> Path:
+    """A run's folder, named by its overrides as well: so TensorBoard tells it from others of its model and data."""
+    others = [text for text in typed if key_of(text) not in {"model", "data", *NOT_RESULTS}]
+    return folder.with_name(as_name("_".join([folder.name, *([",".join(sorted(others))] if others else [])])))
 
 
 def claim_new(wanted: Path, key: str) -> Path:

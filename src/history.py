@@ -4,16 +4,22 @@ import csv
 import logging
 import time
 import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.trainer.states import TrainerFn
+from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
+
+from src.event_file import PATTERN, charts, hparams_row
 
 COLUMNS = ("epoch", "train/loss", "train/acc", "val/loss", "val/acc", "lr")
 log = logging.getLogger(__name__)
@@ -58,8 +64,16 @@ class History(Logger, Callback):
 
     @cached_property
     def writer(self) -> SummaryWriter:
-        # What an interrupted run drew of the epoch that it did not finish gives way.
-        return SummaryWriter(str(self.run_dir), flush_secs=10, purge_step=len(self.rows) + 1 if self.rows else None)
+        for earlier in self.run_dir.glob(PATTERN):  # of a start that was interrupted: its rows are drawn anew
+            with suppress(PermissionError):  # TensorBoard reads it, on Windows
+                earlier.unlink()
+        writer = SummaryWriter(str(self.run_dir), flush_secs=10)
+        file_writer(writer).add_summary(charts())
+        for row in self.rows:
+            for name in COLUMNS[1:]:
+                if name in row:
+                    writer.add_scalar(name, row[name], int(row["epoch"]))
+        return writer
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.row_started = time.perf_counter()
@@ -156,9 +170,34 @@ class History(Logger, Callback):
             self.close()
 
     @rank_zero_only
+    def summarize(self, hyperparameters: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
+        """Gives a run that has ended well its row in TensorBoard's HPARAMS tab.
+
+        Args:
+            hyperparameters: by the names of their columns.
+            metrics: `val/acc` and `test/acc` of the best epoch.
+        """
+        final = {f"hp/{split}_acc": metrics[f"{split}/acc"] for split in ("val", "test")}
+        for summary in hparams_row(hyperparameters, final):
+            file_writer(self.writer).add_summary(summary)
+        self.draw(final, len(self.rows))
+
+    @rank_zero_only
+    def draw_graph(self, network: nn.Module, image_shape: Sequence[int]) -> None:
+        """Shows the operations of a network in TensorBoard's GRAPHS tab."""
+        parameter = next(network.parameters())
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*torch.jit.trace.*deprecated")  # SummaryWriter has no other way
+            self.writer.add_graph(network, torch.zeros(1, *image_shape).to(parameter))
+
+    @rank_zero_only
     def close(self) -> None:
         """Writes what is left to the event file; later metrics would open a second one."""
         self.writer.close()
+
+
+def file_writer(writer: SummaryWriter) -> Any:
+    return writer.file_writer
 
 
 def in_order(epoch: int, row: dict[str, float]) -> dict[str, float]:
@@ -181,4 +220,5 @@ def quiet_lightning() -> None:
         logger.setLevel(logging.WARNING)
     logging.captureWarnings(True)
     warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated")  # lightning 2.6 with torch 2.14
+    warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint need to be provided")
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists")  # of the run that goes on

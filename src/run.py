@@ -20,6 +20,8 @@ from src.lock import exclusive
 METRICS_FILE = "metrics.json"
 LOCK_FILE = ".hydra/lock"
 CONFIG_FILE = ".hydra/config.yaml"
+FIGURES = "figures"
+EXAMPLES = "figures/examples"  # images as files, to try predicting on
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
 PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "hydra-core")
 log = logging.getLogger(__name__)
@@ -72,7 +74,7 @@ def record(run: Callable[[], RunResult], *, run_dir: Path, seed: int, overrides:
         SystemExit: Ctrl-C or SIGTERM, after the interruption was written down.
     """
     facts: dict[str, Any] = {"seed": seed, "overrides": overrides}
-    tell, complain = (details_log, details_log) if quiet else (log, failure_log)
+    complain = details_log if quiet else failure_log
     (run_dir / LOCK_FILE).parent.mkdir(exist_ok=True)
     with exclusive(run_dir / LOCK_FILE, f"running {run_dir.name}"):
         if read_result(run_dir).get("status") == "completed":
@@ -99,7 +101,6 @@ def record(run: Callable[[], RunResult], *, run_dir: Path, seed: int, overrides:
             except OSError as second:
                 complain.error("error: %s could not be written either: %s", METRICS_FILE, second)
             return known.exit_code if known else 1
-    report(result, run_dir, tell)
     return 0
 
 
@@ -181,19 +182,23 @@ def typeable(folder: Path) -> str:
     return shlex.quote(str(folder) if relative.startswith("..") else relative)
 
 
-def report(result: RunResult, run_dir: Path, tell: logging.Logger) -> None:
-    """Tells how a run ended, and what to type next."""
-    folder = typeable(run_dir)
-    logdir = "outputs" if folder.startswith("outputs/") else folder
-    tell.info(
+def report(run_dir: Path, *, quiet: bool) -> None:
+    """Tells how a completed run ended, and what to type next.
+
+    Args:
+        run_dir: the run's folder.
+        quiet: tell it in train.log alone.
+    """
+    tell = details_log.info if quiet else log.info
+    result, folder = read_result(run_dir), typeable(run_dir)
+    tell(
         "val acc %.4f (epoch %d of %d, %s)   test acc %.4f   %.1f s, %s",
-        result.metrics["val/acc"],
-        result.best_epoch,
-        result.epochs,
-        result.validation,
-        result.metrics["test/acc"],
-        result.train_seconds,
-        result.data_source,
+        *(result[name] for name in ("val/acc", "best_epoch", "epochs", "validation")),
+        *(result[name] for name in ("test/acc", "train_seconds", "data_source")),
     )
-    tell.info("  folder       %s", folder)
-    tell.info("  tensorboard  tensorboard --logdir %s", logdir)
+    examples = run_dir / EXAMPLES
+    images = shlex.quote(f"{os.path.relpath(examples) if examples.exists() else 'photos'}/*.png")
+    tell("  folder       %s", folder)
+    tell("  evaluate     python -m src.eval run=%s", folder)
+    tell("  predict      python -m src.predict run=%s images=%s", folder, images)
+    tell("  tensorboard  tensorboard --logdir %s", "outputs" if folder.startswith("outputs/") else folder)

@@ -95,7 +95,7 @@ class ClassificationTask(LightningModule):
     Args:
         network: images to scores, and its loss.
         num_classes: length of the scores.
-        optimizer: called with the network's parameters.
+        optimizer: called with the network's parameters; None for a task that only measures.
         scheduler: called with the optimizer and `total_steps`; stepped after every optimizer step. None of its making
             leaves the learning rate alone.
         cuda_graph: on a GPU, work out the gradients of an execution's batches by a captured graph.
@@ -110,8 +110,8 @@ class ClassificationTask(LightningModule):
         network: Classifier,
         *,
         num_classes: int,
-        optimizer: Callable[..., Optimizer],
-        scheduler: Callable[..., LRScheduler | None],
+        optimizer: Callable[..., Optimizer] | None = None,
+        scheduler: Callable[..., LRScheduler | None] | None = None,
         cuda_graph: bool = False,
     ) -> None:
         super().__init__()
@@ -138,24 +138,28 @@ class ClassificationTask(LightningModule):
             self.train_on(batch.all_but_last())
 
     def training_step(self, batch: Batch | Execution, batch_idx: int) -> Tensor:
-        if not isinstance(batch, Execution):
-            return self.measure(batch, self.train_tally)
-        # The precision of the images: Lightning sees to that of a plain batch.
-        return self.measure(self.trainer.precision_plugin.convert_input(batch.last()), self.train_tally)
+        if isinstance(batch, Execution):  # Lightning sees to the precision of a plain batch
+            batch = cast(Batch, self.trainer.precision_plugin.convert_input(batch.last()))
+        loss, _ = self.measure(batch, self.train_tally)
+        return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        return self.measure(batch, self.val_tally)
+        """Returns the scores, for callbacks."""
+        _, scores = self.measure(batch, self.val_tally)
+        return scores
 
     def test_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        return self.measure(batch, self.test_tally)
+        """Returns the scores, for callbacks."""
+        _, scores = self.measure(batch, self.test_tally)
+        return scores
 
-    def measure(self, batch: Batch, tally: Tally) -> Tensor:
-        """The loss of one batch, counted into its split's tally."""
+    def measure(self, batch: Batch, tally: Tally) -> tuple[Tensor, Tensor]:
+        """The loss and the scores of one batch, counted into its split's tally."""
         images, labels = batch
-        scores = self.network(images)
+        scores: Tensor = self.network(images)
         loss: Tensor = self.network.loss(scores=scores, labels=labels)
         tally.add(loss, scores, labels)
-        return loss
+        return loss, scores
 
     def train_on(self, batches: Iterable[Batch]) -> None:
         """An optimizer step for each batch, as Lightning makes it for a plain trainer on one device."""
@@ -195,6 +199,7 @@ class ClassificationTask(LightningModule):
         self.log_dict(values | {"step": float(epoch)}, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
+        assert self.make_optimizer and self.make_scheduler
         try:
             optimizer = self.make_optimizer(self.network.parameters())
         except (TypeError, ValueError) as error:

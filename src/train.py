@@ -5,9 +5,10 @@ python -m src.train model=mlp data=cifar2
 
 import os
 import sys
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -17,8 +18,12 @@ from omegaconf import DictConfig
 from src.command_line import RUN_DIR, build, is_helper_process, run_command, settle_in_worker, share_work
 from src.composer import CONF
 from src.errors import BadInput
-from src.run import RunResult, record
+from src.finished import draw_figures, draw_figures_of_best
+from src.hyperparameters import hyperparameters
+from src.jobs import flat
+from src.run import RunResult, record, report
 from src.sweep.placement import on_free_gpu
+from src.sweep.plan import key_of
 
 if TYPE_CHECKING:
     from lightning import Trainer
@@ -28,10 +33,11 @@ if TYPE_CHECKING:
     from src.task import ClassificationTask
 
 
-def train(cfg: DictConfig, run_dir: Path, *, quiet: bool = False) -> RunResult:
+def train(cfg: DictConfig, run_dir: Path, *, quiet: bool = False, named: Mapping[str, Any] | None = None) -> RunResult:
     """Trains and tests one network as `cfg` says; checkpoints and curves go to `run_dir`.
 
-    On the terminal, unless `quiet`, a bar moves and a line an epoch is printed.
+    On the terminal, unless `quiet`, a bar moves and a line an epoch is printed. `named` are the hyperparameters that
+    the run's row in TensorBoard shows.
     """
     # Imported here, so that --help and a mistyped command do not wait for torch.
     from lightning import Trainer, seed_everything
@@ -70,9 +76,13 @@ def train(cfg: DictConfig, run_dir: Path, *, quiet: bool = False) -> RunResult:
     if not keep_best.best_model_path:
         raise BadInput("no epoch was validated, so there is no best one. Remove what keeps the trainer from it.")
     trainer.test(task, data, ckpt_path=keep_best.best_model_path, weights_only=True, verbose=False)
+    result = result_of(trainer, task, data, history)
+    if named:
+        history.summarize(named, result.metrics)
+    if cfg.graph:
+        history.draw_graph(network, data.image_shape)
     history.close()
-
-    return result_of(trainer, task, data, history)
+    return result
 
 
 def result_of(trainer: "Trainer", task: "ClassificationTask", data: "ImageDataModule", history: "History") -> RunResult:
@@ -104,16 +114,22 @@ def main(cfg: DictConfig) -> None:
     job = HydraConfig.get()
     run_dir = Path(job.runtime.output_dir)
     in_sweep = job.mode == RunMode.MULTIRUN
-    run = partial(train, cfg, run_dir, quiet=in_sweep)
+    overrides = list(job.overrides.task)
+    named = hyperparameters(flat(cfg), choices=job.runtime.choices, typed=map(key_of, overrides))
+    run = partial(train, cfg, run_dir, quiet=in_sweep, named=named)
     if in_sweep:
         run = partial(on_free_gpu, run, cfg.trainer, run_dir.parent)
         settle_in_worker(job.runtime.cwd, job.launcher._target_)
     os.environ[RUN_DIR] = str(run_dir)
-    exit_code = record(run, run_dir=run_dir, seed=cfg.seed, overrides=list(job.overrides.task), quiet=in_sweep)
+    exit_code = record(run, run_dir=run_dir, seed=cfg.seed, overrides=overrides, quiet=in_sweep)
     # A failed job does not end a sweep, whose exit code comes from what its jobs have written down.
     if exit_code and not in_sweep:
         sys.exit(exit_code)
+    if exit_code == 0:
+        if cfg.figures == "all" or (cfg.figures and not in_sweep):
+            draw_figures(run_dir)
+        report(run_dir, quiet=in_sweep)
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main))
+    sys.exit(run_command(main, after_sweep=draw_figures_of_best))

@@ -50,11 +50,11 @@ def nothing_read_yet() -> None:
 
 @pytest.fixture
 def config() -> Compose:
-    """Composes conf/ with overrides, as Hydra does."""
+    """Composes conf/ with overrides, as Hydra does; figures, which take seconds, must be asked for."""
 
     def composed(*overrides: str) -> DictConfig:
         with initialize_config_dir(config_dir=CONF, version_base="1.3"):
-            return compose("config", list(overrides))
+            return compose("config", ["figures=false", *overrides])
 
     return composed
 

@@ -182,7 +182,7 @@ def test_the_configuration_is_shown_at_once_as_hydra_shows_it(
 ) -> None:
     command = Command()
     assert typed(monkeypatch, command, "--cfg", "job", *resolve, "model=mlp", "data.batch_size=32") == 0
-    expected = OmegaConf.to_yaml(config("model=mlp", "data.batch_size=32"), resolve=bool(resolve))
+    expected = OmegaConf.to_yaml(config("figures=true", "model=mlp", "data.batch_size=32"), resolve=bool(resolve))
     assert capsys.readouterr().out == expected
     assert command.started_with is None and not list(tmp_path.iterdir())
 

@@ -8,10 +8,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-COMMANDS = {"src.train", "src.results", "src.data.__main__"}
+COMMANDS = {"src.train", "src.eval", "src.predict", "src.results", "src.data.__main__"}
 AROUND_COMMANDS = {  # the part that all commands share, and Hydra's plugins
-    *("src.command_line", "src.composer", "src.jobs", "src.folders"),
-    *("src.sweep.hydra_plugins.classifier_lab", "src.sweep.sweeper", "src.sweep.optuna_sweeper", "src.sweep.space"),
+    *("src.command_line", "src.composer", "src.jobs", "src.folders", "src.finished"),
+    *(
+        "src.finished",
+        "src.sweep.hydra_plugins.classifier_lab",
+        "src.sweep.sweeper",
+        "src.sweep.optuna_sweeper",
+        "src.sweep.space",
+    ),
 }
 FILES = sorted((ROOT / "src").rglob("*.py"))
 

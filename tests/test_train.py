@@ -20,7 +20,7 @@ from src.train import train
 from tests.conftest import Compose
 
 ROOT = Path(__file__).resolve().parents[1]
-SMALL = ["data=synthetic", "data.train_per_class=30", "data.test_per_class=5", "data.val_size=51"]
+SMALL = ["data=synthetic", "data.train_per_class=30", "data.test_per_class=5", "data.val_size=51", "figures=false"]
 
 
 def command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:

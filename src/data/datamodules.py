@@ -7,11 +7,12 @@ from typing import Any, Literal
 
 import torch
 from lightning import LightningDataModule
+from torch import Tensor
 
 from src.data import cache, catalog, cifar10, fashion_mnist, sources, synthetic
 from src.data.augment import augmented
-from src.data.images import Images, OfficialSets, Split, resident, resized
-from src.data.loader import EVAL_BATCH_SIZE, Batches, Shuffle
+from src.data.images import Images, OfficialSets, Split, resident, resized, resized_pixels
+from src.data.loader import EVAL_BATCH_SIZE, Batches, Shuffle, column, scaled
 from src.errors import DataError
 from src.executions import Executions, check_same_executions
 
@@ -186,6 +187,20 @@ class ImageDataModule(LightningDataModule, ABC):
         if device.type == "cpu":
             return self.splits[split]
         return Split(resident(self.splits[split].images, device), self.splits[split].rows.to(device))
+
+    def prepared(self, pixels: Tensor) -> Tensor:
+        """Other images as the network sees those of the data set.
+
+        Args:
+            pixels: (count, channels, height, width), uint8, of the data set's own size.
+
+        Returns:
+            float32, resized and normalized as for training.
+        """
+        if self.resize not in (None, self.data_set.size):
+            pixels = resized_pixels(pixels, self.resize)
+        mean_and_std = self.normalize and [column(values, pixels.device) for values in self.normalize]
+        return scaled(pixels, mean_and_std)
 
     def batches(self, split: Split, **settings: Any) -> Batches:
         """Batches of a split, or this process's share of them."""

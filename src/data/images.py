@@ -69,7 +69,12 @@ class Split:
 @lru_cache(maxsize=2)
 def resized(images: Images, size: int) -> Images:
     """Images with sides of `size` pixels (bilinear, antialiased)."""
-    return Images(F.resize(images.pixels, [size, size], antialias=True), images.labels)
+    return Images(resized_pixels(images.pixels, size), images.labels)
+
+
+def resized_pixels(pixels: Tensor, size: int) -> Tensor:
+    resized: Tensor = F.resize(pixels, [size, size], antialias=True)
+    return resized
 
 
 @lru_cache(maxsize=4)

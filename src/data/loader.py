@@ -79,9 +79,7 @@ class Batches:
         self.resume_at = self.position
         self.mean_and_std: list[Tensor] | None = None
         if normalize is not None:
-            self.mean_and_std = [
-                torch.tensor(channel_values, device=split.rows.device).view(-1, 1, 1) for channel_values in normalize
-            ]
+            self.mean_and_std = [column(channel_values, split.rows.device) for channel_values in normalize]
 
     def __len__(self) -> int:
         if self.sampler is None:
@@ -149,9 +147,18 @@ class Batches:
         return self.augmented.pixels(index)
 
     def scaled(self, pixels: Tensor) -> Tensor:
-        """Bytes to the floats that the network sees."""
-        images = pixels.float().div_(255)
-        if self.mean_and_std is not None:
-            mean, std = self.mean_and_std
-            images.sub_(mean).div_(std)
-        return images
+        return scaled(pixels, self.mean_and_std)
+
+
+def column(channel_values: Sequence[float], device: torch.device) -> Tensor:
+    """A value a channel, (channels, 1, 1)."""
+    return torch.tensor(channel_values, device=device).view(-1, 1, 1)
+
+
+def scaled(pixels: Tensor, mean_and_std: Sequence[Tensor] | None) -> Tensor:
+    """Bytes to the floats that the network sees; mean and std are (channels, 1, 1), or None to leave them in 0..1."""
+    images = pixels.float().div_(255)
+    if mean_and_std is not None:
+        mean, std = mean_and_std
+        images.sub_(mean).div_(std)
+    return images

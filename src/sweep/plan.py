@@ -14,7 +14,7 @@ from src.run import read_result, write_json
 PLAN_FILE = "sweep.json"
 LONGEST_FOLDER_NAME = 120  # file systems allow 255 bytes
 UNTYPED = "left to the other settings"
-NOT_RESULTS = {"resume", "retry_failed", "pruner"}  # settings that no result depends on
+NOT_RESULTS = {"resume", "retry_failed", "pruner", "figures", "graph"}  # settings that no result depends on
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,12 @@ def folder_name(number: int, overrides: Sequence[str], swept: Sequence[str] = ()
     """
     shown = [text for text in overrides if key_of(text) not in NOT_RESULTS]
     text = ",".join(sorted(shown, key=lambda text: (key_of(text) not in swept, text)))
-    name = f"{number:03d}_{re.sub(r'[^A-Za-z0-9_.,=+-]', '', text.replace('/', '-'))}"
+    return as_name(f"{number:03d}_{text}")
+
+
+def as_name(text: str) -> str:
+    """A text as the name of a folder, cut where it is too long."""
+    name = re.sub(r"[^A-Za-z0-9_.,=+-]", "", text.replace("/", "-"))
     if len(name) <= LONGEST_FOLDER_NAME:
         return name
     return f"{name[: LONGEST_FOLDER_NAME - 9]}-{zlib.crc32(text.encode()):08x}"

@@ -201,4 +201,5 @@ def report(run_dir: Path, *, quiet: bool) -> None:
     tell("  folder       %s", folder)
     tell("  evaluate     python -m src.eval run=%s", folder)
     tell("  predict      python -m src.predict run=%s images=%s", folder, images)
-    tell("  tensorboard  tensorboard --logdir %s", "outputs" if folder.startswith("outputs/") else folder)
+    in_outputs = os.path.relpath(run_dir).startswith("outputs/")
+    tell("  tensorboard  tensorboard --logdir %s", "outputs" if in_outputs else folder)

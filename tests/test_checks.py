@@ -241,7 +241,7 @@ def test_a_gpu_must_be_there_when_one_is_asked_for(config: Compose, monkeypatch:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     with pytest.raises(
-        BadInput, match=r"^trainer\.accelerator=gpu needs a GPU, but torch finds none\. Try trainer=cpu\.$"
+        BadInput, match=r"^trainer\.accelerator=gpu needs a GPU, but torch finds none\. Try trainer\.accelerator=cpu\.$"
     ):
         check_devices({"accelerator": "gpu", "devices": 1})
     check_devices({"accelerator": "auto", "devices": 2})

@@ -66,7 +66,7 @@ def test_auto_goes_on_with_the_newest_unfinished_run_of_the_same_command(
     found = claimed(monkeypatch, "seed=1", "resume=auto")
     assert found.folder == wanted and len(found.todo) == 1
     assert capsys.readouterr().out == f"resume=auto: continuing {wanted}\n"
-    assert sys.argv[-1] == f"hydra.run.dir={wanted}"
+    assert sys.argv[-1] == f"hydra.run.dir='{wanted}'"
     assert claimed(monkeypatch, "seed=1", "resume=must").folder == wanted
 
 

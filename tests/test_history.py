@@ -120,13 +120,14 @@ def test_a_checkpoint_holds_the_row_of_the_epoch_that_has_just_ended(tmp_path: P
 
 
 def test_the_curves_of_a_run_that_goes_on_have_each_epoch_once(tmp_path: Path) -> None:
-    recorded(tmp_path, [0.5, 0.75, 0.9])
+    earlier = recorded(tmp_path, [0.5, 0.75, 0.9])
     later = History(tmp_path, max_epochs=4)
-    later.rows = [{"epoch": 1}, {"epoch": 2}]
+    later.rows = earlier.rows[:2]
     later.on_train_start(TRAINER, TRAINER)
     for epoch, accuracy in ((3, 0.8), (4, 0.85)):
         later.log_metrics({"val/acc": accuracy}, epoch)
     later.close()
+    assert len(list(tmp_path.glob("events.*"))) == 1
     events = EventAccumulator(str(tmp_path)).Reload()
     found = [(event.step, round(event.value, 4)) for event in events.Scalars("val/acc")]
     assert found == [(1, 0.5), (2, 0.75), (3, 0.8), (4, 0.85)]

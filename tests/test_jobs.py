@@ -44,7 +44,8 @@ def test_a_sweep_has_hydras_jobs_in_hydras_order() -> None:
 
 
 def test_a_job_is_composed_as_hydra_composes_it(config: Compose) -> None:
-    overrides = ["model=mlp", "model.hidden_sizes=[8,4]", "data=cifar2", "optimizer.lr=1e-3", "debug=overfit"]
+    overrides = ["model=mlp", "model.hidden_sizes=[8,4]", "data=cifar2", "optimizer.lr=1e-3", "figures=all"]
+    overrides.append("debug=overfit")
     jobs = checked_jobs(overrides, multirun=False)
     assert OmegaConf.to_yaml(jobs.configs[0]) == OmegaConf.to_yaml(config(*overrides))
 

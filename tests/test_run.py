@@ -10,7 +10,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from src import run
 from src.errors import BadInput, CannotWrite, DataError, Diverged, Stopped
-from src.run import RunResult, provenance, read_result, record, write_json
+from src.run import RunResult, provenance, read_result, record, report, write_json
 
 RESULT = RunResult(
     metrics={"val/acc": 0.75, "val/loss": 0.5, "test/acc": 0.7, "test/loss": 0.6},
@@ -156,6 +156,7 @@ def test_a_quiet_run_tells_of_its_end_in_its_log_alone(tmp_path: Path) -> None:
         (tmp_path / "a").mkdir()
         (tmp_path / "b").mkdir()
         record(lambda: RESULT, run_dir=tmp_path / "a", seed=0, overrides=[], quiet=True)
+        report(tmp_path / "a", quiet=True)
         record(lambda: 1 / 0, run_dir=tmp_path / "b", seed=0, overrides=[], quiet=True)  # type: ignore
     finally:
         for logger in loggers:
@@ -163,6 +164,25 @@ def test_a_quiet_run_tells_of_its_end_in_its_log_alone(tmp_path: Path) -> None:
     assert told[0].startswith("details: val acc 0.7500 (epoch 2 of 3, train split)")
     assert told[-1] == "details: error: ZeroDivisionError: division by zero"
     assert all(line.startswith("details: ") for line in told)
+
+
+def test_the_end_of_a_run_names_the_commands_that_come_next(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = tmp_path / "outputs" / "a run"
+    folder.mkdir(parents=True)
+    recorded(folder)
+    with caplog.at_level(logging.INFO), pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        report(folder, quiet=False)
+        (folder / "figures" / "examples").mkdir(parents=True)
+        report(folder, quiet=False)
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines[1:5] == [
+        "  folder       'outputs/a run'",
+        "  evaluate     python -m src.eval run='outputs/a run'",
+        "  predict      python -m src.predict run='outputs/a run' images='photos/*.png'",
+        "  tensorboard  tensorboard --logdir outputs",
+    ]
+    assert lines[8].endswith(" images='outputs/a run/figures/examples/*.png'")
 
 
 def test_a_completed_run_is_not_run_again(tmp_path: Path) -> None:

@@ -155,6 +155,8 @@ def test_the_command_leaves_exactly_the_files_of_the_contract(tmp_path: Path) ->
     assert f"test acc {metrics['test/acc']:.4f}" in lines[2] and f"val acc {metrics['val/acc']:.4f}" in lines[2]
     assert lines[3:] == [
         f"  folder       {run_dir.relative_to(tmp_path)}",
+        f"  evaluate     python -m src.eval run={run_dir.relative_to(tmp_path)}",
+        f"  predict      python -m src.predict run={run_dir.relative_to(tmp_path)} images='photos/*.png'",
         "  tensorboard  tensorboard --logdir outputs",
     ]
     log = (run_dir / "train.log").read_text()

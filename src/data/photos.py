@@ -83,7 +83,7 @@ def square(image: Image.Image, data_set: DataSet, notes: list[str]) -> Image.Ima
     if found.size != (size, size):
         side = min(found.size)
         left, top = (found.width - side) // 2, (found.height - side) // 2
-        found = found.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))
+        found = found.crop((left, top, left + side, top + side)).resize((size, size), Image.Resampling.BILINEAR)
     found.getexif()[ORIENTATION] = turned
     return ImageOps.exif_transpose(found)  # as the camera was held
 

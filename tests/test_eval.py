@@ -1,0 +1,96 @@
+"""Evaluation equals what training reported, for every network and data set."""
+
+import json
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from src.eval import main
+from src.run import flat, write_json
+from src.train import train
+from tests.conftest import Compose
+
+Captured = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("signal.signal", lambda *handler: None)
+
+
+def trained(config: Compose, *overrides: str) -> Path:
+    cfg = config(*overrides, "trainer.max_epochs=2")
+    folder = Path("outputs/runs/day/run")
+    (folder / ".hydra").mkdir(parents=True)
+    OmegaConf.save(cfg, folder / ".hydra" / "config.yaml")
+    write_json(folder / "metrics.json", {"status": "completed", **flat(train(cfg, folder)), "git_commit": None})
+    return folder
+
+
+@pytest.mark.parametrize("data", ["fashion_mnist", "cifar2", "cifar10", "synthetic"])
+@pytest.mark.parametrize("model", ["linear", "softmax", "softmax_scratch", "mlp"])
+def test_it_equals_what_training_reported_to_the_last_digit(
+    model: str, data: str, config: Compose, fashion_root: Path, cifar_images: Path, capsys: Captured
+) -> None:
+    root = fashion_root if data == "fashion_mnist" else cifar_images
+    files = [f"data.root={root}", "data.sources=[${data.root}]", "data.cache=null", "data.val_size=9"]
+    folder = trained(config, f"data={data}", f"model={model}", *([] if data == "synthetic" else files), "seed=3")
+    before = json.loads((folder / "metrics.json").read_text())
+    for split in ("test", "val"):
+        assert main(["run=latest", f"split={split}", "figures=false"]) == 0
+        assert "(exactly as training reported)" in capsys.readouterr().out
+        found = json.loads((folder / "evaluation" / split / "result.json").read_text())
+        assert (found["loss"], found["acc"]) == (before[f"{split}/loss"], before[f"{split}/acc"])
+        matrix = found["confusion_matrix"]
+        assert sum(map(sum, matrix)) == found["images"]
+        assert sum(matrix[label][label] for label in range(len(matrix))) / found["images"] == pytest.approx(
+            found["acc"]
+        )
+        assert [each["images"] for each in found["classes"]] == list(map(sum, matrix))
+        assert found["data_source"] == before["data_source"]
+
+
+def test_it_prints_every_measure_and_draws_the_pictures_of_the_split(config: Compose, capsys: Captured) -> None:
+    folder = trained(config, "data=synthetic", "data.num_classes=3")
+    assert main(["run=outputs/runs/day/run", "split=val"]) == 0
+    out = capsys.readouterr().out
+    lines = out.splitlines()
+    assert lines[0].startswith("outputs/runs/day/run: best.ckpt, epoch ")
+    assert lines[1].startswith("val loss ") and "   calibration error " in lines[1]
+    assert "class    precision  recall  f1      images" in lines
+    assert "true \\ predicted  class 0  class 1  class 2" in lines
+    assert lines[-2:] == [
+        f"  saved        {folder}/evaluation/val/result.json",
+        f"  figures      {folder}/evaluation/val/figures",
+    ]
+    assert (folder / "evaluation" / "val" / "figures" / "mistakes.png").exists()
+    assert not (folder / "figures").exists()
+
+
+def test_other_data_is_told_from_that_of_training(config: Compose, capsys: Captured) -> None:
+    trained(config, "data=synthetic")
+    assert main(["run=latest", "data.normalize=true", "figures=false"]) == 0
+    assert "(training reported loss " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "text"),
+    [
+        ([], 2, "run is missing: which one? Try python -m src.eval run=latest"),
+        (["run=latest", "split=train"], 2, "split must be one of test, val, got 'train'. Try split=test."),
+        (["run=latest", "fgures=false"], 2, "unknown word 'fgures=false'. Did you mean figures?"),
+        (["run=latest"], 3, "run=latest: no completed run is in outputs/. Train one: python -m src.train"),
+        (["run=here"], 2, "run must be latest, best or the folder of a run or sweep, but here is no folder."),
+    ],
+)
+def test_bad_input_is_one_line_on_stderr(words: list[str], code: int, text: str, capsys: Captured) -> None:
+    assert main(words) == code
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith(f"error: {text}") and err.count("\n") == 1
+
+
+def test_help_shows_what_can_be_typed(capsys: Captured) -> None:
+    assert main(["--help"]) == 0
+    assert "python -m src.eval run=latest" in capsys.readouterr().out

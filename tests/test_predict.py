@@ -1,0 +1,128 @@
+"""Predictions for image files: the same labels as evaluation has, and a row for every file."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy
+import pytest
+import torch
+from PIL import Image
+
+from src.errors import BadInput
+from src.finished import evaluated, opened
+from src.predict import files_of, main
+from tests.conftest import Compose
+from tests.test_eval import in_an_empty_folder, trained
+
+Captured = pytest.CaptureFixture[str]
+__all__ = ["in_an_empty_folder"]  # for every test here, too
+
+
+@pytest.mark.parametrize("resize", ["null", "24"])
+@pytest.mark.parametrize(("data", "model"), [("fashion_mnist", "softmax"), ("cifar2", "mlp"), ("cifar10", "linear")])
+def test_the_original_test_images_get_exactly_the_labels_of_evaluation(
+    data: str, model: str, resize: str, config: Compose, fashion_root: Path, cifar_images: Path, capsys: Captured
+) -> None:
+    root = fashion_root if data == "fashion_mnist" else cifar_images
+    files = [f"data.root={root}", "data.sources=[${data.root}]", "data.cache=null", "data.val_size=9"]
+    folder = trained(config, f"data={data}", f"model={model}", *files, f"data.resize={resize}", "data.normalize=true")
+    evaluation, parts = evaluated(opened(folder), "test")
+    pixels = parts.data.read().test.pixels  # before they are resized
+    Path("originals").mkdir()
+    for number, image in enumerate(pixels):
+        Image.fromarray(image.permute(1, 2, 0).squeeze(-1).numpy()).save(f"originals/{number:03d}.png")
+    capsys.readouterr()
+    assert main(["run=latest", "images=originals/*.png", "figures=false", "--format", "json", "top=2"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    names = [evaluation.class_names[label] for label in evaluation.predicted]
+    assert [row["label"] for row in rows] == names and len(rows) == len(pixels)
+    found = torch.tensor([row["probability"] for row in rows])
+    assert torch.allclose(found, evaluation.probabilities.amax(dim=1), atol=1e-6)
+    assert all(len(row["runners_up"]) == 1 and row["runners_up"][0]["label"] != row["label"] for row in rows)
+
+
+@pytest.fixture
+def photos(config: Compose) -> Path:
+    """A run, and a folder of images of which one is none."""
+    trained(config, "data=synthetic", "data.num_classes=3")
+    folder = Path("photos")
+    folder.mkdir()
+    for name in ("a.png", "b.jpg"):
+        Image.fromarray(numpy.random.default_rng(0).integers(0, 256, (40, 40), dtype=numpy.uint8)).save(folder / name)
+    (folder / "c.png").write_text("no image")
+    return folder
+
+
+def test_a_file_that_is_no_image_is_a_row_and_the_others_go_on(photos: Path, capsys: Captured) -> None:
+    assert main(["run=latest", "images=photos/*"]) == 0
+    head, first, second, third, figure = capsys.readouterr().out.splitlines()
+    assert head.split() == ["file", "label", "probability", "then", "note"]
+    assert first.startswith("photos/a.png  class ") and second.startswith("photos/b.jpg  class ")
+    assert third.split(maxsplit=1)[1].startswith("not used: is no image of a known format")
+    path = Path(figure.removeprefix("  figure       "))
+    assert path.parent == Path("outputs/runs/day/run/predictions")
+    with Image.open(path) as drawn:
+        assert drawn.size[0] > 100
+
+
+def test_csv_has_a_row_a_file_and_nothing_else_on_stdout(photos: Path, capsys: Captured) -> None:
+    assert main(["run=latest", "images=photos", "--format=csv", "top=5"]) == 0
+    out, err = capsys.readouterr()
+    rows = list(csv.DictReader(out.splitlines()))
+    assert [row["file"] for row in rows] == ["photos/a.png", "photos/b.jpg", "photos/c.png"]
+    assert sum(float(rows[0][key]) for key in ("probability", "probability_2", "probability_3")) == pytest.approx(1)
+    assert rows[2]["label"] == rows[2]["probability_2"] == "" and rows[2]["error"].startswith("is no image")
+    assert err.startswith("  figure       ")
+
+
+def test_inverting_changes_what_the_network_sees(photos: Path, capsys: Captured) -> None:
+    Image.fromarray(255 - numpy.asarray(Image.open(photos / "a.png"))).save("negative.png")
+    rows = []
+    for words in (["images=photos/a.png"], ["images=negative.png", "invert=true"], ["images=negative.png"]):
+        assert main(["run=latest", "figures=false", "--format=json", *words]) == 0
+        rows.append(json.loads(capsys.readouterr().out)[0]["probability"])
+    assert rows[0] == pytest.approx(rows[1], abs=1e-3) and rows[0] != pytest.approx(rows[2], abs=1e-3)
+
+
+def test_without_one_image_that_can_be_used_the_exit_code_is_3(photos: Path, capsys: Captured) -> None:
+    assert main(["run=latest", "images=photos/c.png,photos/d.png"]) == 3
+    out = capsys.readouterr().out
+    assert "does not exist" in out and "figure" not in out
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["images=x.png"], "run is missing. Try python -m src.predict run=latest images='photos/*.png'"),
+        (["run=latest"], "images is missing. Try python -m src.predict run=latest images='photos/*.png'"),
+        (["run=latest", "images=x.png", "top=0"], "top must be an integer >= 1, got '0'. Try top=3."),
+        (["run=latest", "images=x.png", "--format=xml"], "--format must be one of table, json, csv, got 'xml'."),
+        (["run=latest", "images=x.png", "invert=1"], "invert must be one of true, false, got '1'. Try invert=true."),
+        (["run=latest", "images=none/*.png"], "images=none/*.png matches no file in "),
+    ],
+)
+def test_bad_input_is_one_line_on_stderr(words: list[str], text: str, capsys: Captured) -> None:
+    assert main(words) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith(f"error: {text}") and err.count("\n") == 1
+
+
+def test_images_are_a_pattern_a_folder_or_a_list(tmp_path: Path) -> None:
+    folder = tmp_path / "deep" / "er"
+    folder.mkdir(parents=True)
+    for name in ("b.png", "a.png", "c,d.jpg"):
+        (folder / name).touch()
+    inner = Path("deep/er")
+    assert files_of("deep/er/*.png") == [inner / "a.png", inner / "b.png"]
+    assert files_of("deep/**/*.jpg") == files_of("deep/er/c,d.jpg") == [inner / "c,d.jpg"]
+    assert files_of("deep/er") == sorted(inner.iterdir())
+    assert files_of(f"[{folder}/a.png, deep/er/b*]") == [folder / "a.png", inner / "b.png"]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BadInput, match="matches no file"):
+        files_of("empty")
+
+
+def test_help_shows_what_can_be_typed(capsys: Captured) -> None:
+    assert main(["--help"]) == 0
+    assert "python -m src.predict run=latest images='photos/*.png'" in capsys.readouterr().out

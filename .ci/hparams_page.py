@@ -17,8 +17,8 @@ FLAGS = (
 )
 # The page is made of elements with insides of their own, which its text does not contain.
 ALL_TEXT = """
-const read = (node) => [...node.childNodes].map((child) =>
-  child.nodeType === Node.TEXT_NODE ? child.data : read(child.shadowRoot || child)).join(" ");
+const parts = (node) => [...(node.shadowRoot ? node.shadowRoot.childNodes : []), ...node.childNodes];
+const read = (node) => node.nodeType === Node.TEXT_NODE ? node.data : parts(node).map(read).join(" ");
 return read(document.body);
 """
 

@@ -178,6 +178,12 @@ def stop_on_signals() -> None:
         signal.signal(signum, stop)
 
 
+def end_with_reader() -> None:
+    """Ends the process quietly where what it prints goes to `head`, say, which has ended."""
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+
+
 def settle_in_worker(folder: str, launcher: str) -> None:
     """A launcher may have started this process elsewhere, and Ctrl-C reaches it, too.
 

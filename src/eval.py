@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from src.command_line import stop_on_signals
+from src.command_line import end_with_reader, stop_on_signals
 from src.errors import BadInput, LabError
 from src.finished import FinishedRun, Rebuilt, evaluated, find, opened
 from src.run import as_known, typeable, write_json
@@ -33,6 +33,7 @@ MOST_CLASSES = 20  # whose confusion matrix is printed
 def main(words: Sequence[str]) -> int:
     """Does what the words ask for; returns the exit code."""
     stop_on_signals()
+    end_with_reader()
     if {"-h", "--help"} & set(words):
         print(__doc__)
         return 0

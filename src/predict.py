@@ -22,7 +22,7 @@ from glob import glob, has_magic
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from src.command_line import stop_on_signals
+from src.command_line import end_with_reader, stop_on_signals
 from src.errors import BadInput, DataError, LabError
 from src.finished import FinishedRun, Rebuilt, find, opened, rebuilt
 from src.run import as_known, typeable
@@ -43,6 +43,7 @@ FORMATS = ("table", "json", "csv")
 def main(arguments: Sequence[str]) -> int:
     """Does what the words ask for; returns the exit code: 3 where not one image could be used."""
     stop_on_signals()
+    end_with_reader()
     parser = argparse.ArgumentParser(
         prog="python -m src.predict", usage=__doc__, formatter_class=argparse.RawTextHelpFormatter, add_help=False
     )

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 import src.data.__main__ as data_command
-from src import jobs
+import src.eval as eval_command
+from src import jobs, predict
 from src.composer import CONF
 from src.errors import BadInput
 from src.jobs import checked_jobs
@@ -17,6 +18,7 @@ README = (ROOT / "README.md").read_text()
 HELP = (Path(CONF) / "hydra" / "help" / "lab.yaml").read_text()
 PAGES = "".join(path.read_text() for path in sorted((ROOT / "docs").glob("*.md")))
 COMMANDS = re.findall(r"^ *python -m src\.train(.*)$", README + HELP + PAGES, flags=re.MULTILINE)
+FINISHED_COMMANDS = re.findall(r"^ *python -m src\.(eval|predict)(.*)$", README + HELP + PAGES, flags=re.MULTILINE)
 DATA_COMMANDS = re.findall(r"^ *python -m src\.data(.*)$", README + str(data_command.__doc__), flags=re.MULTILINE)
 
 
@@ -27,6 +29,20 @@ def test_every_command_can_be_typed(arguments: str, monkeypatch: pytest.MonkeyPa
     words = shlex.split(arguments)
     overrides = [word for word in words if word != "-m"]
     assert checked_jobs(overrides, multirun="-m" in words).configs
+
+
+@pytest.mark.parametrize(("command", "arguments"), FINISHED_COMMANDS)
+def test_every_command_for_finished_runs_can_be_typed(
+    command: str, arguments: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr("signal.signal", lambda *handler: None)
+    monkeypatch.chdir(tmp_path)
+    names = ("photos/a.png", "outputs/runs/day/run/figures/examples/a.png", "drawing.jpg")
+    for path in map(Path, names):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    assert {"eval": eval_command, "predict": predict}[command].main(shlex.split(arguments)) == 3  # but for the run
+    assert "no completed run is in outputs/" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", DATA_COMMANDS)

@@ -125,7 +125,7 @@ def beyond(values: Sequence[str], best: str, *, key: str) -> list[str]:
         if fits(value):
             found.append(f"{value}" if whole else f"{value:.4g}")
     least = min(1.0, numbers[0]) if whole else 0.0  # of a size or a rate: what is above 0 stays there
-    least = least if numbers[0] > 0 else float("-inf")
+    least = least if numbers[0] >= 0 else float("-inf")
     return list(dict.fromkeys(text for text in found if text not in values and float(text) >= least))
 
 

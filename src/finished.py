@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 OUTPUTS = Path("outputs")
 BEST = "checkpoints/best.ckpt"
+NEEDED = ("data", "model", "trainer", "threads", "matmul_precision")
 SETTABLE = ("threads", "matmul_precision", "trainer.accelerator")  # and those of data
 
 
@@ -131,6 +132,9 @@ def opened(folder: Path, overrides: Sequence[str] = ()) -> FinishedRun:
     except Exception as error:  # yaml's own have no common base with these
         raise DataError(f"{folder / CONFIG_FILE} is no YAML ({type(error).__name__}).") from error
     run = FinishedRun(folder, config, result)
+    if missing := [key for key in NEEDED if key not in config]:
+        raise another_version(run, f"its config has no {', '.join(missing)}")
+    OmegaConf.update(config, "trainer", {"devices": 1, "strategy": "auto"})  # whatever it was trained on
     for text in overrides:
         key, value = parsed(text)
         if key not in known or not (key.startswith("data.") or key in SETTABLE):
@@ -143,7 +147,7 @@ def opened(folder: Path, overrides: Sequence[str] = ()) -> FinishedRun:
     try:
         check(cast(dict[str, Any], OmegaConf.to_container(config, resolve=True)))
     except (KeyError, TypeError, AttributeError, OmegaConfBaseException) as error:
-        raise another_version(run, f"its config has no {error}") from error
+        raise another_version(run, f"its config lacks {error}") from error
     return run
 
 
@@ -227,7 +231,7 @@ def rebuilt(run: FinishedRun, *callbacks: "Callback") -> Rebuilt:
     threads = run.result.get("threads", 1) if run.config.threads == "auto" else run.config.threads
     prepare_torch(threads, run.config.matmul_precision, multiply_adds=0)
     settings = {key: value for key, value in run.config.trainer.items() if key != "_target_"}
-    own = {"devices": 1, "strategy": "auto", "logger": False, "enable_checkpointing": False}
+    own = {"logger": False, "enable_checkpointing": False}
     try:
         trainer = Trainer(**settings | own | {"callbacks": list(callbacks), "default_root_dir": str(run.folder)})
     except TypeError as error:

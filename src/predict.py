@@ -110,9 +110,12 @@ def predictions(
     """A row a file, and the pixels of the first images that could be read, as the network saw them."""
     import torch
 
+    from src.data import photos
     from src.networks import probabilities
 
     parts = rebuilt(run)
+    if (channels := parts.data.data_set.channels) not in photos.MODES:
+        raise BadInput(f"the run was trained on images of {channels} channels, which image files do not have.")
     rows: list[dict[str, Any]] = []
     shown: list[Tensor] = []
     batches = in_batches(files, parts.data, rows, shown, invert=invert)

@@ -20,7 +20,7 @@ def own_and_others(words: Sequence[str], defaults: Mapping[str, str]) -> tuple[d
         elif (equals and "." in key) or key in ("threads", "matmul_precision"):
             others.append(word)
         else:
-            hint = did_you_mean(key, own)
+            hint = did_you_mean(key, own) or (f" Did you mean run={word}?" if not equals and not own["run"] else "")
             raise BadInput(f"unknown word {word!r}.{hint} Known here: {', '.join(own)}, data.KEY.")
     return own, others
 

@@ -123,6 +123,14 @@ def test_images_are_a_pattern_a_folder_or_a_list(tmp_path: Path) -> None:
         files_of("empty")
 
 
+def test_a_network_for_images_of_two_channels_has_no_files_to_predict(config: Compose, capsys: Captured) -> None:
+    trained(config, "data=synthetic", "data.channels=2", "data.mean=[0,0]", "data.std=[1,1]")
+    Path("a.png").touch()
+    assert main(["run=latest", "images=a.png"]) == 2
+    expected = "error: the run was trained on images of 2 channels, which image files do not have.\n"
+    assert capsys.readouterr().err == expected
+
+
 def test_help_shows_what_can_be_typed(capsys: Captured) -> None:
     assert main(["--help"]) == 0
     assert "python -m src.predict run=latest images='photos/*.png'" in capsys.readouterr().out

@@ -13,7 +13,12 @@ def test_a_commands_own_words_are_told_from_overrides() -> None:
 
 @pytest.mark.parametrize(
     ("word", "hint"),
-    [("splt=val", " Did you mean split?"), ("latest", ""), ("--run", " Did you mean run?"), ("trainer=cpu", "")],
+    [
+        ("splt=val", " Did you mean split?"),
+        ("latest", " Did you mean run=latest?"),
+        ("--run", " Did you mean run?"),
+        ("trainer=cpu", ""),
+    ],
 )
 def test_other_words_are_bad_input(word: str, hint: str) -> None:
     with pytest.raises(BadInput) as caught:

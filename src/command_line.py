@@ -163,9 +163,16 @@ def build(config: DictConfig, **arguments: Any) -> Any:
 def in_order(arguments: Namespace) -> None:
     """Puts the overrides last in `sys.argv`, wherever -m was typed, and makes a relative --config-path absolute.
 
-    Hydra takes them only without flags in between, and would look for the path beside the file of the command.
+    Hydra takes them only without flags in between, and would look for the path beside the file of the command. The name
+    of a folder to resume is quoted: it tells overrides itself.
     """
     flags = [word for word in sys.argv[1:] if word not in arguments.overrides]
+    arguments.overrides = [
+        folder_override("resume", Path(word.removeprefix("resume=")))
+        if word.startswith("resume=") and Path(word.removeprefix("resume=")).is_dir()
+        else word
+        for word in arguments.overrides
+    ]
     if arguments.config_path:
         found = next(number for number, word in enumerate(flags) if word.endswith(arguments.config_path))
         absolute = str(Path(arguments.config_path).resolve())

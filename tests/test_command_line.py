@@ -252,6 +252,17 @@ def test_a_run_that_was_completed_before_is_told_and_not_run_again(
     assert command.started_with is not None
 
 
+def test_the_folder_of_a_run_named_by_its_overrides_is_resumed_as_it_is_typed(
+    monkeypatch: pytest.MonkeyPatch, capsys: Captured, config: Compose
+) -> None:
+    hydra = Path("12-00-00_softmax_optimizer.lr=0.5,seed=3") / ".hydra"
+    hydra.mkdir(parents=True)
+    OmegaConf.save(config("optimizer.lr=0.5", "seed=3"), hydra / "config.yaml")
+    write_json(hydra.parent / "metrics.json", Sweep.RESULT)
+    assert typed(monkeypatch, Command(), "optimizer.lr=0.5", "seed=3", f"resume={hydra.parent}") == 0
+    assert "was completed before: val acc 0.7000" in capsys.readouterr().out
+
+
 def test_the_helpers_of_a_distributed_run_leave_no_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("LOCAL_RANK", "1")
     command = Command()

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from src.command_line import end_with_reader, stop_on_signals
-from src.errors import BadInput, LabError
+from src.errors import BadInput, CannotWrite, LabError
 from src.finished import FinishedRun, Rebuilt, evaluated, find, opened
 from src.run import as_known, typeable, write_json
 from src.sweep.leaderboard import as_text
@@ -56,11 +56,16 @@ def evaluate(words: Sequence[str]) -> None:
     run = opened(find(own["run"], data=own["data"] or None), overrides)
     print(f"{typeable(run.folder)}: {run.checkpoint.name}, epoch {run.result['best_epoch']}", flush=True)
     evaluation, parts = evaluated(run, split)
+    print(report(evaluation, run, parts), flush=True)
     folder = run.folder / FOLDER / split
-    folder.mkdir(parents=True, exist_ok=True)
     content = evaluation.as_json() | {"data_source": parts.data.source, "settings": overrides}
-    write_json(folder / "result.json", content)
-    print(report(evaluation, run, parts))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / "result.json", content)
+    except OSError as error:
+        raise CannotWrite(
+            f"could not save this in {folder}: {error.strerror}. Make the run's folder writable."
+        ) from error
     print(f"  saved        {typeable(folder / 'result.json')}")
     if wants_figures:
         draw(folder / "figures", evaluation, run, parts)

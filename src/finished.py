@@ -1,5 +1,6 @@
 """Finished runs: found by a word, built anew from the files in their own folders, measured, drawn."""
 
+import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,8 +17,8 @@ from src.checks import check, did_you_mean
 from src.command_line import build
 from src.composer import known_keys
 from src.errors import BadInput, DataError, LabError
-from src.run import CONFIG_FILE, FIGURES, METRICS_FILE, read_result, typeable
-from src.sweep.leaderboard import Run, leaderboard, load_yaml, read_runs
+from src.run import CONFIG_FILE, FIGURES, METRICS_FILE, typeable
+from src.sweep.leaderboard import Run, leaderboard, load_yaml, read_run, read_runs
 from src.sweep.plan import PLAN_FILE
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from src.task import ClassificationTask
 
 OUTPUTS = Path("outputs")
+details_log = logging.getLogger("details")  # goes to train.log alone
 BEST = "checkpoints/best.ckpt"
 NEEDED = ("data", "model", "trainer", "threads", "matmul_precision")
 SETTABLE = ("threads", "matmul_precision", "trainer.accelerator")  # and those of data
@@ -74,7 +76,7 @@ def find(word: str, *, data: str | None = None) -> Path:
         BadInput: it is none of these, or there are several data sets.
         DataError: no run is there.
     """
-    folder = Path(word)
+    folder = Path(word).expanduser()
     if word in ("latest", "best"):
         completed = [run for run in read_runs(OUTPUTS) if run.completed]
         if not completed:
@@ -96,7 +98,7 @@ def best_of(completed: Sequence[Run], data: str | None) -> Path:
     by_data: dict[str, list[Run]] = {}
     for run in completed:
         # A generated stand-in is easy to learn: it competes with no real images.
-        generated = run.result["data_source"] == "synthetic"
+        generated = run.result.get("data_source") == "synthetic"
         by_data.setdefault("synthetic" if generated else run.value("data"), []).append(run)
     names = ", ".join(sorted(by_data))
     if data is None and len(by_data) > 1:
@@ -121,8 +123,8 @@ def opened(folder: Path, overrides: Sequence[str] = ()) -> FinishedRun:
         BadInput: it is not completed, another version made it, or an override is not for a run that is finished.
         DataError: its config is damaged.
     """
-    result = read_result(folder)
-    if result.get("status") != "completed":
+    result = read_run(folder).result
+    if result["status"] != "completed":
         raise BadInput(unfinished(folder, result))
     try:
         config = cast(DictConfig, OmegaConf.load(folder / CONFIG_FILE))
@@ -134,7 +136,9 @@ def opened(folder: Path, overrides: Sequence[str] = ()) -> FinishedRun:
     run = FinishedRun(folder, config, result)
     if missing := [key for key in NEEDED if key not in config]:
         raise another_version(run, f"its config has no {', '.join(missing)}")
-    OmegaConf.update(config, "trainer", {"devices": 1, "strategy": "auto"})  # whatever it was trained on
+    OmegaConf.update(
+        config, "trainer", {"devices": 1, "num_nodes": 1, "strategy": "auto"}, force_add=True
+    )  # whatever it was trained on
     for text in overrides:
         key, value = parsed(text)
         if key not in known or not (key.startswith("data.") or key in SETTABLE):
@@ -213,6 +217,7 @@ def rebuilt(run: FinishedRun, *callbacks: "Callback") -> Rebuilt:
         BadInput: they are of another version.
         DataError: the checkpoint is missing, damaged, or of another network.
     """
+    import torch
     from lightning import Trainer
 
     from src.compute import prepare_torch
@@ -222,6 +227,8 @@ def rebuilt(run: FinishedRun, *callbacks: "Callback") -> Rebuilt:
     from src.task import ClassificationTask
 
     quiet_lightning()
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()  # of the processes that have trained: this one goes on alone
     data: ImageDataModule = part(run, "data", ImageDataModule)
     shape, num_classes = data.image_shape, data.num_classes
     network: Classifier = part(run, "model", Classifier, image_shape=shape, num_classes=num_classes)
@@ -272,24 +279,32 @@ def evaluated(run: FinishedRun, split: str) -> tuple["Evaluation", Rebuilt]:
     return Evaluation(split, data.splits[split], data.class_names, keep.scores(), loss, acc), parts
 
 
-def draw_figures(folder: Path) -> None:
-    """Draws a run's pictures into its folder and its event file, once. What stands against it is only told."""
+def draw_figures(folder: Path) -> bool:
+    """Draws a run's pictures into its folder and its event file, once; returns whether they are there.
+
+    What stands against it is only told: the run has been completed.
+    """
     from src.gallery import draw_gallery, to_tensorboard
 
     if (folder / FIGURES).exists():
-        return
+        return True
     try:
         run = opened(folder)
         evaluation, parts = evaluated(run, "test")
         files = draw_gallery(folder / FIGURES, evaluation, parts.task.network, parts.data.normalize, run_dir=folder)
-        to_tensorboard(files, folder, epochs=run.result["epochs"])
-    except (LabError, OSError) as error:
-        print(f"warning: the figures were not drawn: {error}", file=sys.stderr)
+        to_tensorboard(files, folder, epochs=run.result.get("epochs", 0))
+    except Exception as error:
+        reason = str(error) if isinstance(error, LabError) else f"{type(error).__name__}: {error}"
+        print(f"warning: the figures were not drawn: {reason}", file=sys.stderr)
+        details_log.info("why the figures were not drawn:", exc_info=error)
+        return False
+    return True
 
 
 def draw_figures_of_best(sweep_dir: Path) -> None:
     """Draws the pictures of a sweep's best job, if they are wanted."""
     entries = leaderboard([sweep_dir]).completed
     if entries and load_yaml(entries[0].best.folder / CONFIG_FILE).get("figures"):
-        draw_figures(entries[0].best.folder)
-        print(f"  figures      {typeable(entries[0].best.folder / FIGURES)}")
+        folder = entries[0].best.folder
+        if draw_figures(folder):
+            print(f"  figures      {typeable(folder / FIGURES)}")

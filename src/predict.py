@@ -15,6 +15,7 @@ import argparse
 import csv
 import io
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -68,7 +69,7 @@ def predict(words: Sequence[str], form: str) -> int:
     for key in ("run", "images"):
         if not own[key]:
             raise BadInput(f"{key} is missing. Try python -m src.predict run=latest images='photos/*.png'")
-    if not own["top"].isdigit() or own["top"] == "0":
+    if not own["top"].isdecimal() or int(own["top"]) < 1:
         raise BadInput(f"top must be an integer >= 1, got {own['top']!r}. Try top=3.")
     invert, wants_figure = (one_of(key, own[key], ("true", "false")) == "true" for key in ("invert", "figures"))
     files = files_of(own["images"])
@@ -87,18 +88,19 @@ def files_of(images: str) -> list[Path]:
     Raises:
         BadInput: there are none.
     """
-    if Path(images).is_dir():
+    images = os.path.expanduser(images)  # noqa: PTH111
+    if os.path.isdir(images):  # noqa: PTH112 - which is no error where a list is longer than a name can be
         found = sorted(path for path in Path(images).iterdir() if path.is_file())
-    elif Path(images).exists():
+    elif os.path.exists(images):  # noqa: PTH110
         found = [Path(images)]
     else:
         parts = images.removeprefix("[").removesuffix("]").split(",") if "," in images else [images]
         # Not Path.glob, which does not take absolute patterns.
         lists = [
             sorted(glob(part, recursive=True)) if has_magic(part) else [part]  # noqa: PTH207
-            for part in map(str.strip, parts)
+            for part in map(os.path.expanduser, map(str.strip, parts))
         ]
-        found = [Path(name) for names in lists for name in names if name and not Path(name).is_dir()]
+        found = [Path(name) for names in lists for name in names if name and not os.path.isdir(name)]  # noqa: PTH112
     if not found:
         raise BadInput(f"images={images} matches no file in {Path.cwd()}. Try images='photos/*.png'.")
     return found

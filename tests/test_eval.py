@@ -75,6 +75,15 @@ def test_other_data_is_told_from_that_of_training(config: Compose, capsys: Captu
     assert "(training reported loss " in capsys.readouterr().out
 
 
+def test_what_cannot_be_saved_is_still_shown(config: Compose, capsys: Captured) -> None:
+    folder = trained(config, "data=synthetic")
+    (folder / "evaluation").touch()
+    assert main(["run=latest"]) == 74
+    out, err = capsys.readouterr()
+    assert "(exactly as training reported)" in out
+    assert err.startswith(f"error: could not save this in {folder}/evaluation/test: ")
+
+
 @pytest.mark.parametrize(
     ("words", "code", "text"),
     [

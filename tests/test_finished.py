@@ -119,6 +119,12 @@ def test_a_run_that_is_not_completed_is_bad_input(run: Path) -> None:
         opened(run)
 
 
+def test_a_result_that_lacks_something_is_told(run: Path) -> None:
+    write_json(run / "metrics.json", {"status": "completed"})
+    with pytest.raises(BadInput, match=r"^the run in run has failed: metrics\.json lacks best_epoch, test/acc"):
+        opened(run)
+
+
 @pytest.mark.parametrize(
     ("override", "text"),
     [

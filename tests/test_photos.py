@@ -2,6 +2,8 @@
 
 import os
 import struct
+import subprocess
+import sys
 import tracemalloc
 import zlib
 from pathlib import Path
@@ -70,7 +72,7 @@ def test_one_pixel_is_enlarged(tmp_path: Path) -> None:
 
 def test_sixteen_bits_are_scaled_to_eight(tmp_path: Path) -> None:
     photo = photos.read(saved(tmp_path / "a.png", numpy.full((28, 28), 30000, numpy.uint16)), FASHION_MNIST)
-    assert (photo.pixels == round(30000 / 257)).all() and photo.notes == ["16 bits made 8"]
+    assert (photo.pixels == 30000 >> 8).all() and photo.notes == ["16 bits made 8"]
 
 
 def test_cmyk_is_made_rgb(tmp_path: Path) -> None:
@@ -130,6 +132,21 @@ def png(width: int, height: int, *, rows: int | None = None) -> bytes:
     data = b"".join(compressor.compress(bytes(width + 1)) for _ in range(rows or height))
     data += compressor.flush()
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("mode", ["I;16", "RGBA", "CMYK", "P"])
+def test_large_images_of_any_kind_need_no_gigabyte(mode: str, tmp_path: Path) -> None:
+    path = tmp_path / "large.tif"
+    Image.new(mode, (7_000, 7_000), 0).save(path)
+    code = (
+        "import resource; from pathlib import Path; from src.data import photos; from src.data.catalog import CIFAR10\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        f"assert photos.read(Path({str(path)!r}), CIFAR10).pixels.shape == (3, 32, 32)\n"
+        "print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e3)"
+    )
+    root = Path(__file__).resolve().parents[1]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 1000
 
 
 def test_fifty_megapixels_are_read_in_bounded_memory_and_hundreds_are_refused(tmp_path: Path) -> None:

@@ -97,6 +97,7 @@ def test_without_one_image_that_can_be_used_the_exit_code_is_3(photos: Path, cap
         (["images=x.png"], "run is missing. Try python -m src.predict run=latest images='photos/*.png'"),
         (["run=latest"], "images is missing. Try python -m src.predict run=latest images='photos/*.png'"),
         (["run=latest", "images=x.png", "top=0"], "top must be an integer >= 1, got '0'. Try top=3."),
+        (["run=latest", "images=x.png", "top=00"], "top must be an integer >= 1, got '00'. Try top=3."),
         (["run=latest", "images=x.png", "--format=xml"], "--format must be one of table, json, csv, got 'xml'."),
         (["run=latest", "images=x.png", "invert=1"], "invert must be one of true, false, got '1'. Try invert=true."),
         (["run=latest", "images=none/*.png"], "images=none/*.png matches no file in "),
@@ -118,6 +119,7 @@ def test_images_are_a_pattern_a_folder_or_a_list(tmp_path: Path) -> None:
     assert files_of("deep/**/*.jpg") == files_of("deep/er/c,d.jpg") == [inner / "c,d.jpg"]
     assert files_of("deep/er") == sorted(inner.iterdir())
     assert files_of(f"[{folder}/a.png, deep/er/b*]") == [folder / "a.png", inner / "b.png"]
+    assert len(files_of(",".join(["deep/er/a.png"] * 500))) == 500  # longer than a path can be
     (tmp_path / "empty").mkdir()
     with pytest.raises(BadInput, match="matches no file"):
         files_of("empty")

@@ -190,8 +190,9 @@ def test_a_job_of_a_sweep_equals_the_same_command_run_alone(config: Compose, tmp
 
 def test_two_processes_train_as_one(config: Compose, tmp_path: Path) -> None:
     overrides = [*SMALL, "model=mlp", "trainer.max_epochs=2", "trainer.accelerator=cpu", "data.train_size=248"]
-    done = command(*overrides, "trainer=ddp", "hydra.run.dir=two", cwd=tmp_path)
+    done = command(*overrides, "figures=true", "trainer=ddp", "hydra.run.dir=two", cwd=tmp_path)
     assert (done.returncode, done.stdout.count("epoch 2/2")) == (0, 1)
+    assert len(list((tmp_path / "two" / "figures").glob("*.png"))) == 6  # drawn by the first process alone
     alone = train(config(*overrides), tmp_path / "one")
     metrics = json.loads((tmp_path / "two" / "metrics.json").read_text())
     for name, value in alone.metrics.items():

@@ -33,7 +33,7 @@ SECONDS_BETWEEN_LOOKS = 1.0
 RUN_DIR = "LAB_RUN_DIR"  # tells the helper processes of a distributed run where its checkpoints are
 
 
-def run_command(main: Callable[[], Any], *, after_sweep: Callable[[Path], Any] = str) -> int:
+def run_command(main: Callable[[], Any], *, after_sweep: Callable[[Path], Any] = lambda sweep_dir: None) -> int:
     """Runs a Hydra command whose arguments have been checked; returns the exit code.
 
     Args:

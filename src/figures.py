@@ -17,6 +17,7 @@ SPLIT_COLOURS = {"train": MARK, "val": BLUE}
 SEQUENTIAL, DIVERGING = "viridis", "RdBu_r"
 COLUMNS, FEW = 8, 5  # images side by side, and where there are two rows at most
 GAP = 2  # pixels between them
+INCHES_A_LETTER = 0.08  # of a title, at most
 LARGEST_SIDE = 64  # pixels of an image that are shown
 CLIPPED_AT = 0.995  # of the weights lie within the colour scale: a few large ones would make all others pale
 MOST_FOR_QUANTILE = 16_000_000  # torch's limit
@@ -77,7 +78,8 @@ def grid_of_tiles(tiles: Tensor, titles: Sequence[str], *, title: str, framed: S
     room = height * 0.16 * lines  # for the title above each tile
     inches = 1.15 * max(columns, 4)
     unit = inches / columns / (width + GAP)
-    figure = Figure(figsize=(inches + 0.4, unit * rows * (height + room + GAP) + 0.7), layout="constrained")
+    wide = max(inches + 0.4, INCHES_A_LETTER * len(title))
+    figure = Figure(figsize=(wide, unit * rows * (height + room + GAP) + 0.7), layout="constrained")
     figure.suptitle(title, fontsize=10)
     axes = figure.subplots()
     axes.set_axis_off()

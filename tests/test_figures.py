@@ -2,6 +2,7 @@ import matplotlib
 import numpy
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from src.figures import (
@@ -68,6 +69,15 @@ def test_grey_and_large_images_are_shown_too() -> None:
     figure = image_grid(torch.full((1, 1, 300, 300), 51, dtype=torch.uint8), ["a"], title="")
     shown = figure.axes[0].get_images()[0].get_array()
     assert shown.shape == (60, 60, 3) and numpy.allclose(shown, 0.2)
+
+
+def test_a_title_is_not_cut_off_over_few_images() -> None:
+    title = "Weight of each pixel for the score of a class; each of red, green, blue from -0.174 to 0.174"
+    figure = image_grid(torch.zeros(2, 3, 32, 32, dtype=torch.uint8), ["airplane", "bird"], title=title)
+    FigureCanvasAgg(figure).draw()
+    (shown,) = [text for text in figure.texts if text.get_text() == title]
+    box = shown.get_window_extent()
+    assert box.x0 >= 0 and box.x1 <= figure.bbox.width
 
 
 def test_a_grid_of_nothing_says_so() -> None:

@@ -16,7 +16,7 @@ from src.errors import DataError
 # Those that are decoded in this process: EPS, say, would start another program.
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "AVIF")
 MODES = {1: "L", 3: "RGB"}
-DRAFT = 8  # a JPEG is decoded at a half, a quarter or an eighth, while it stays so many times larger than needed
+DRAFT = 8  # images that are more times larger than needed are shrunk roughly at first, a JPEG while it is decoded
 ORIENTATION = 0x0112  # Exif's tag
 REDUCIBLE = ("L", "LA", "RGB", "RGBA", "CMYK", "YCbCr")
 SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I;16N", "I")

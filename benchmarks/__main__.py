@@ -30,7 +30,7 @@ from torch import Tensor
 from benchmarks import bare, processes, stock, sweeps
 from benchmarks.report import machine, markdown
 from benchmarks.turns import Turns
-from src.command_line import build
+from src.build import build
 from src.compute import AVAILABLE_THREADS
 from src.jobs import checked_jobs
 from src.train import train

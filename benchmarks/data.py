@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 from torchvision import datasets, transforms
 
-from src.command_line import build
+from src.build import build
 from src.data.augment import Augmented
 from src.data.images import Images, Split
 from src.data.loader import Batches, Shuffle

@@ -17,6 +17,7 @@ from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from lightning.pytorch.plugins import TorchCheckpointIO
 
 from src.errors import DataError
+from src.files import whole
 
 LAST = "last.ckpt"
 
@@ -61,12 +62,8 @@ class WholeFiles(TorchCheckpointIO):
         path.parent.mkdir(parents=True, exist_ok=True)
         content = io.BytesIO()  # torch would tell of a full disk as a RuntimeError
         torch.save(checkpoint, content)
-        part = path.with_name(f"{path.name}.part")
-        try:
+        with whole(path) as part:
             part.write_bytes(content.getbuffer())
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
 
 
 class KeepBest(ModelCheckpoint):
@@ -118,13 +115,11 @@ class KeepLast(Checkpoint):
 
 def link(path: Path, other: Path) -> None:
     """Gives a file another name, which another one may have had; copies it where there are no hard links."""
-    part = other.with_name(f"{other.name}.part")
-    part.unlink(missing_ok=True)
-    try:
-        os.link(path, part)
-    except OSError:
-        shutil.copyfile(path, part)
-    part.replace(other)
+    with whole(other) as part:
+        try:
+            os.link(path, part)
+        except OSError:
+            shutil.copyfile(path, part)
 
 
 class RandomState(Callback):

@@ -1,13 +1,12 @@
 """Rules that a job's settings must keep, checked before any data is loaded and without importing torch."""
 
-import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
 from src.data.catalog import CIFAR10, FASHION_MNIST, DataSet, generated
-from src.errors import BadInput
+from src.errors import BadInput, did_you_mean
 
 DATA_SETS = {"FashionMNIST": FASHION_MNIST, "CIFAR10": CIFAR10, "CIFAR2": CIFAR10}
 LARGEST_SEED = 2**32 - 1
@@ -259,9 +258,3 @@ def check_devices(trainer: Mapping[str, Any]) -> None:
             f"trainer.devices must be an integer from 1 to {num_gpus} (the GPUs torch finds), got {devices}. "
             f"Try trainer.devices={num_gpus} or trainer.accelerator=cpu."
         )
-
-
-def did_you_mean(word: str, known: Iterable[str], *, prefix: str = "") -> str:
-    """ " Did you mean ...?" with the most similar known word, or nothing."""
-    similar = difflib.get_close_matches(word, known, n=1)
-    return f" Did you mean {prefix}{similar[0]}?" if similar else ""

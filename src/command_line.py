@@ -14,15 +14,14 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from hydra._internal.utils import get_args_parser
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from src.composer import CONF
-from src.errors import BadInput, LabError, Stopped
+from src.errors import BadInput, LabError, Stopped, as_known
+from src.files import typeable
 from src.folders import Claim, claim, folder_override
 from src.jobs import checked_jobs
-from src.run import as_known, read_result, typeable
+from src.run import read_result
 from src.sweep.plan import read_plan, status
 from src.sweep.report import report_sweep
 from src.sweep.sweeper import show_plugins
@@ -143,21 +142,6 @@ def help_text() -> str:
     choices = [f"{group.name}: {', '.join(sorted(file.stem for file in group.glob('*.yaml')))}" for group in groups]
     template: str = OmegaConf.load(Path(CONF) / "hydra" / "help" / "lab.yaml").template
     return template.replace("$APP_CONFIG_GROUPS", "\n".join(choices) + "\n")
-
-
-def build(config: DictConfig, **arguments: Any) -> Any:
-    """What a part of the config describes.
-
-    Raises:
-        BadInput: its constructor refuses a parameter.
-    """
-    try:
-        return instantiate(config, **arguments, _convert_="all")
-    except InstantiationException as error:
-        cause = error.__cause__ or error
-        raise BadInput(
-            f"{config['_target_'].rpartition('.')[2]} cannot be made: {' '.join(str(cause).split())}"
-        ) from error
 
 
 def in_order(arguments: Namespace) -> None:

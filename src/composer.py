@@ -19,8 +19,8 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from src.checks import check, did_you_mean
-from src.errors import BadInput
+from src.checks import check
+from src.errors import BadInput, did_you_mean
 from src.sweep.placement import jobs_at_once
 
 # Hydra checks our settings of a launcher by those of its plugin, and would rather be told to.

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from src.command_line import end_with_reader, stop_on_signals
-from src.errors import BadInput, CannotWrite, LabError
+from src.errors import BadInput, CannotWrite, LabError, as_known
+from src.files import typeable, write_json
 from src.finished import FinishedRun, Rebuilt, evaluated, find, opened
-from src.run import as_known, typeable, write_json
-from src.sweep.leaderboard import as_text
+from src.tables import as_text
 from src.words import one_of, own_and_others
 
 if TYPE_CHECKING:

@@ -13,12 +13,13 @@ from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from src.checks import check, did_you_mean
-from src.command_line import build
+from src.build import build
+from src.checks import check
 from src.composer import known_keys
-from src.errors import BadInput, DataError, LabError
-from src.run import CONFIG_FILE, FIGURES, METRICS_FILE, typeable
-from src.sweep.leaderboard import Run, leaderboard, load_yaml, read_run, read_runs
+from src.errors import BadInput, DataError, LabError, did_you_mean
+from src.files import load_yaml, typeable
+from src.run import CONFIG_FILE, FIGURES, METRICS_FILE
+from src.sweep.leaderboard import Run, leaderboard, read_run, read_runs
 from src.sweep.plan import PLAN_FILE
 
 if TYPE_CHECKING:

@@ -7,25 +7,26 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import yaml
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from src.build import as_dict
 from src.errors import BadInput, DataError, LabError
-from src.jobs import Jobs, flat
-from src.run import CONFIG_FILE, typeable
+from src.files import lock, typeable
+from src.jobs import Jobs
+from src.run import CONFIG_FILE
+from src.settings import NOT_RESULTS, flat, is_result, key_of
 from src.sweep.plan import (
-    NOT_RESULTS,
     PLAN_FILE,
     Job,
     Plan,
     as_name,
-    is_result,
     joined,
-    key_of,
     new_job,
     new_plan,
     read_plan,
@@ -97,7 +98,7 @@ def claim(jobs: Jobs) -> Claim:
 
 
 def plan_of(jobs: Jobs) -> Plan:
-    settings = [flat(config) for config in jobs.configs]
+    settings = [flat(as_dict(config)) for config in jobs.configs]
     if jobs.space:
         base = new_job(0, jobs.overrides[0], settings[0])
         return Plan(base.overrides, jobs.swept, [], jobs.space, jobs.whole.hydra.sweeper.n_trials, base.settings)
@@ -178,16 +179,15 @@ def hold(folder: Path) -> FileLock:
     Raises:
         BadInput: another process is at work there.
     """
-    lock = FileLock(folder / ".lock")
     try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise BadInput(
-            f"another process is running the sweep in {folder}. Wait for it, or leave resume out to start anew."
-        ) from None
+        held = lock(folder / ".lock")
     except OSError as error:
         raise BadInput(f"cannot write to {folder} ({error.strerror}). Leave resume out to start anew.") from error
-    return lock
+    if held is None:
+        raise BadInput(
+            f"another process is running the sweep in {folder}. Wait for it, or leave resume out to start anew."
+        )
+    return held
 
 
 def earlier_plan(folder: Path, *, is_sweep: bool) -> Plan:
@@ -199,7 +199,7 @@ def earlier_plan(folder: Path, *, is_sweep: bool) -> Plan:
     if is_sweep and (plan := read_plan(folder)):
         return plan
     try:
-        config = flat(OmegaConf.load(folder / CONFIG_FILE))
+        config = flat(as_dict(cast(DictConfig, OmegaConf.load(folder / CONFIG_FILE))))
         typed = folder / ".hydra" / "overrides.yaml"
         overrides: list[str] = (yaml.safe_load(typed.read_text()) if typed.exists() else None) or []
     except (OmegaConfBaseException, yaml.YAMLError, OSError, AttributeError) as error:

@@ -1,7 +1,6 @@
 """The pictures of a finished run: which there are, as files and in TensorBoard's IMAGES tab."""
 
 import csv
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
@@ -15,6 +14,7 @@ from src import figures
 from src.data.images import Images
 from src.evaluation import Evaluation, accuracy, shifted
 from src.event_file import append, pictures
+from src.files import whole
 from src.networks import MLP, Classifier, OneLayer, SoftmaxRegressionScratch
 from src.run import EXAMPLES
 
@@ -47,14 +47,11 @@ def draw_gallery(
         "shifts": shifts(evaluation, network, normalize),
         **weights(network, evaluation),
     }
-    part = folder.with_name(f"{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    for name, figure in drawn.items():
-        figure.savefig(part / f"{name}.png", dpi=100)
-    write_examples(part / Path(EXAMPLES).name, evaluation)
-    shutil.rmtree(folder, ignore_errors=True)
-    part.rename(folder)
+    with whole(folder) as part:
+        part.mkdir(parents=True)
+        for name, figure in drawn.items():
+            figure.savefig(part / f"{name}.png", dpi=100)
+        write_examples(part / Path(EXAMPLES).name, evaluation)
     return [folder / f"{name}.png" for name in drawn]
 
 

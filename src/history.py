@@ -20,6 +20,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from src.event_file import PATTERN, charts, hparams_row
+from src.files import whole
 
 COLUMNS = ("epoch", "train/loss", "train/acc", "val/loss", "val/acc", "lr")
 log = logging.getLogger(__name__)
@@ -133,12 +134,10 @@ class History(Logger, Callback):
     @rank_zero_only
     def rewrite(self) -> None:
         """Writes metrics.csv anew, up to the epoch that a run goes on from."""
-        part = self.run_dir / "metrics.csv.part"
-        with part.open("w", newline="") as file:
+        with whole(self.run_dir / "metrics.csv") as part, part.open("w", newline="") as file:
             table = csv.DictWriter(file, COLUMNS)
             table.writeheader()
             table.writerows(self.rows)
-        part.replace(self.run_dir / "metrics.csv")
 
     @rank_zero_only
     def write(self, row: dict[str, float]) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from src.sweep.plan import is_result
+from src.settings import is_result
 
 # A column of the HPARAMS tab and the setting it shows. The same for every run: TensorBoard takes the columns of all
 # runs from any one of them.

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from shutil import which
-from typing import Any
 
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -14,7 +13,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from src.composer import CONF, Composer
 from src.errors import BadInput
-from src.sweep.plan import NOT_RESULTS
+from src.settings import NOT_RESULTS, without_hydra
 from src.sweep.space import ends, space_of
 
 LEAST = {"n_trials": 1, "at_once": 1, "seed": 0, "min_epochs": 1, "reduction_factor": 1}  # of hydra/sweeper=optuna
@@ -41,16 +40,6 @@ class Jobs:
     whole: DictConfig
     is_sweep: bool
     space: dict[str, str] = field(default_factory=dict)
-
-
-def flat(config: Any, prefix: str = "") -> dict[str, Any]:
-    """The resolved settings of a config, their keys written with dots."""
-    settings: Any = OmegaConf.to_container(config, resolve=True) if isinstance(config, DictConfig) else config
-    found: dict[str, Any] = {}
-    for key, value in settings.items():
-        full = f"{prefix}{key}"
-        found |= flat(value, f"{full}.") if isinstance(value, dict) and value else {full: value}
-    return found
 
 
 def checked_jobs(
@@ -161,11 +150,6 @@ def one_process(config: DictConfig) -> list[str]:
     if not several and "ddp" not in str(config.trainer.strategy):
         return []
     return ["a job of a sweep is trained by one process, on one device: leave out trainer=ddp and trainer.devices."]
-
-
-def without_hydra(overrides: Sequence[str]) -> list[str]:
-    """The overrides that say what jobs are, not how they are run."""
-    return [text for text in overrides if not text.lstrip("+~").startswith(("hydra.", "hydra/"))]
 
 
 def check_launcher(name: str, settings: DictConfig) -> None:

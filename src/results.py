@@ -11,9 +11,10 @@ from pathlib import Path
 
 from src.errors import BadInput, DataError, LabError
 from src.sweep.grid import grid_of, grid_text
-from src.sweep.leaderboard import RESULTS, Leaderboard, as_csv, as_markdown, as_text, leaderboard, table, warnings
+from src.sweep.leaderboard import RESULTS, Leaderboard, as_csv, leaderboard, table, warnings
 from src.sweep.plan import PLAN_FILE
 from src.sweep.report import rebuild
+from src.tables import as_markdown, as_text
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

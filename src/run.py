@@ -1,6 +1,5 @@
 """What a run leaves behind: its result and how it ended, in metrics.json."""
 
-import errno
 import json
 import logging
 import os
@@ -14,15 +13,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from src.errors import CannotWrite, LabError, Stopped
-from src.lock import exclusive
+from src.errors import Stopped, as_known
+from src.files import exclusive, typeable, write_json
 
 METRICS_FILE = "metrics.json"
 LOCK_FILE = ".hydra/lock"
 CONFIG_FILE = ".hydra/config.yaml"
 FIGURES = "figures"
 EXAMPLES = "figures/examples"  # images as files, to try predicting on
-NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
 PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "hydra-core")
 log = logging.getLogger(__name__)
 failure_log = logging.getLogger("failure")
@@ -117,31 +115,9 @@ def is_queued_again(error: BaseException) -> bool:
     return isinstance(error, SystemExit) and "SUBMITIT_EXECUTOR" in os.environ and error.code in (-1, 144)
 
 
-def as_known(error: BaseException) -> LabError | None:
-    """The failure that can be told in a line or two, if it is one; Hydra wraps those of constructors."""
-    if isinstance(error, LabError):
-        return error
-    if isinstance(error, OSError) and error.errno in NO_ROOM:
-        what = error.filename or "a file"
-        return CannotWrite(f"could not write {what}: {error.strerror}. Make room, or set hydra.run.dir.")
-    return as_known(error.__cause__) if error.__cause__ else None
-
-
 def flat(result: RunResult) -> dict[str, Any]:
     """A result as the keys of metrics.json."""
     return result.metrics | {name: value for name, value in vars(result).items() if name != "metrics"}
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Writes a file whole or not at all."""
-    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
-
-
-def write_text(path: Path, content: str) -> None:
-    """Writes a file whole or not at all."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
-    partial.write_text(content)
-    partial.replace(path)
 
 
 def read_result(run_dir: Path) -> dict[str, Any]:
@@ -174,12 +150,6 @@ def git(*arguments: str) -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return done.stdout.strip()
-
-
-def typeable(folder: Path) -> str:
-    """A folder as one would type it in a shell, from here."""
-    relative = os.path.relpath(folder)
-    return shlex.quote(str(folder) if relative.startswith("..") else relative)
 
 
 def report(run_dir: Path, *, quiet: bool) -> None:

@@ -15,15 +15,15 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from src.command_line import RUN_DIR, build, is_helper_process, run_command, settle_in_worker, share_work
+from src.build import as_dict, build
+from src.command_line import RUN_DIR, is_helper_process, run_command, settle_in_worker, share_work
 from src.composer import CONF
 from src.errors import BadInput
 from src.finished import draw_figures, draw_figures_of_best
 from src.hyperparameters import hyperparameters
-from src.jobs import flat
 from src.run import RunResult, record, report
+from src.settings import flat, key_of
 from src.sweep.placement import on_free_gpu
-from src.sweep.plan import key_of
 
 if TYPE_CHECKING:
     from lightning import Trainer
@@ -115,7 +115,7 @@ def main(cfg: DictConfig) -> None:
     run_dir = Path(job.runtime.output_dir)
     in_sweep = job.mode == RunMode.MULTIRUN
     overrides = list(job.overrides.task)
-    named = hyperparameters(flat(cfg), choices=job.runtime.choices, typed=map(key_of, overrides))
+    named = hyperparameters(flat(as_dict(cfg)), choices=job.runtime.choices, typed=map(key_of, overrides))
     run = partial(train, cfg, run_dir, quiet=in_sweep, named=named)
     if in_sweep:
         run = partial(on_free_gpu, run, cfg.trainer, run_dir.parent)

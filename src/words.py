@@ -2,8 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from src.checks import did_you_mean
-from src.errors import BadInput
+from src.errors import BadInput, did_you_mean
 
 
 def own_and_others(words: Sequence[str], defaults: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:

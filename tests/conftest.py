@@ -21,7 +21,8 @@ from PIL import Image
 
 from src.composer import CONF
 from src.data import cifar10, fashion_mnist, images, sources, synthetic
-from src.run import provenance, write_json
+from src.files import write_json
+from src.run import provenance
 from src.sweep.plan import new_plan, write_plan
 
 Compose = Callable[..., DictConfig]

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from src.command_line import build, run_command
+from src.build import build
+from src.command_line import run_command
 from src.composer import CONF
 from src.errors import BadInput, Stopped
-from src.run import write_json
+from src.files import write_json
 from src.sweep.plan import launched_jobs
 from tests.conftest import Compose, Sweep
 

@@ -7,7 +7,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from src.eval import main
-from src.run import flat, write_json
+from src.files import write_json
+from src.run import flat
 from src.train import train
 from tests.conftest import Compose
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from lightning import Callback, Trainer, seed_everything
 
-from src.command_line import build
+from src.build import build
 from src.errors import BadInput
 from src.executions import MOST_STEPS, Batch, Executions, steps_per_execution
 from src.task import ClassificationTask

@@ -11,8 +11,9 @@ import torch
 from omegaconf import OmegaConf
 
 from src.errors import BadInput, DataError
+from src.files import write_json
 from src.finished import draw_figures_of_best, evaluated, find, opened, rebuilt
-from src.run import flat, write_json
+from src.run import flat
 from src.train import train
 from tests.conftest import Compose, Sweep
 from tests.test_train import SMALL

@@ -8,9 +8,9 @@ import pytest
 from filelock import FileLock
 
 from src.errors import BadInput, DataError
+from src.files import write_json
 from src.folders import Claim, claim
 from src.jobs import checked_jobs
-from src.run import write_json
 from src.sweep.plan import read_plan
 
 Captured = pytest.CaptureFixture[str]

@@ -4,7 +4,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from src.errors import BadInput
-from src.jobs import checked_jobs, flat
+from src.jobs import checked_jobs
+from src.settings import flat
 from tests.conftest import Compose
 
 

@@ -4,17 +4,10 @@ from typing import Any
 
 import pytest
 
-from src.run import write_json
-from src.sweep.leaderboard import (
-    as_csv,
-    as_markdown,
-    as_text,
-    leaderboard,
-    table,
-    warnings,
-    write_leaderboard,
-)
+from src.files import write_json
+from src.sweep.leaderboard import as_csv, leaderboard, table, warnings, write_leaderboard
 from src.sweep.plan import new_plan, write_plan
+from src.tables import as_markdown, as_text
 from tests.conftest import Sweep
 
 

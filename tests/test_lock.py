@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from src.lock import exclusive
+from src.files import exclusive
 
 ROOT = Path(__file__).resolve().parents[1]
 HOLD = """

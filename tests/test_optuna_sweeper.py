@@ -11,8 +11,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from src.composer import CONF
 from src.errors import BadInput
+from src.files import write_json
 from src.jobs import checked_jobs
-from src.run import write_json
 from src.sweep.optuna_sweeper import JOURNAL, OptunaSweeper
 from src.sweep.plan import Plan, read_plan, write_plan
 from tests.conftest import Sweep

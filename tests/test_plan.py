@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from src.errors import BadInput
-from src.run import write_json
+from src.files import write_json
 from src.sweep.plan import (
     UNTYPED,
     Plan,

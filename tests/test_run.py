@@ -10,7 +10,8 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from src import run
 from src.errors import BadInput, CannotWrite, DataError, Diverged, Stopped
-from src.run import RunResult, provenance, read_result, record, report, write_json
+from src.files import write_json
+from src.run import RunResult, provenance, read_result, record, report
 
 RESULT = RunResult(
     metrics={"val/acc": 0.75, "val/loss": 0.5, "test/acc": 0.7, "test/loss": 0.6},

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from src.checks import did_you_mean
-from src.command_line import build, stop_on_signals
-from src.errors import BadInput, CannotWrite, DataError, LabError
+from src.build import build
+from src.command_line import stop_on_signals
+from src.errors import BadInput, CannotWrite, DataError, LabError, did_you_mean
+from src.files import typeable
 from src.jobs import checked_jobs
-from src.run import typeable
 
 if TYPE_CHECKING:
     from src.data.datamodules import FromFiles, ImageDataModule

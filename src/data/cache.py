@@ -1,6 +1,5 @@
 """The cache of decoded images: one file a split, made once, and checked every time it is read."""
 
-import errno
 import json
 import logging
 from collections.abc import Callable
@@ -10,10 +9,9 @@ import numpy
 import torch
 
 from src.data.images import Images, OfficialSets
-from src.errors import CannotWrite
-from src.lock import exclusive
+from src.errors import NO_ROOM, CannotWrite
+from src.files import exclusive, whole
 
-NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 log = logging.getLogger(__name__)
 
 
@@ -88,10 +86,5 @@ def save(folder: Path, name: str, stamp: str, sets: OfficialSets) -> None:
     facts = json.dumps({"stamp": stamp, "source": sets.source})
     for split, path in split_files(folder, name).items():
         images = getattr(sets, split)
-        partial = path.with_name(f"{path.name}.part")
-        try:
-            with partial.open("wb") as file:
-                numpy.savez(file, facts=facts, pixels=images.pixels.numpy(), labels=images.labels.numpy())
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with whole(path) as part, part.open("wb") as file:
+            numpy.savez(file, facts=facts, pixels=images.pixels.numpy(), labels=images.labels.numpy())

@@ -18,7 +18,7 @@ from typing import Any
 from tqdm import tqdm
 
 from src.errors import CannotWrite, DataError
-from src.lock import exclusive
+from src.files import exclusive
 
 CONNECT_SECONDS = 10.0
 IMPATIENT_SECONDS = 2.0  # to connect, once another source has not answered: without a network this must not take long

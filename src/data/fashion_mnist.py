@@ -14,6 +14,7 @@ from src.data.download import download
 from src.data.images import Images, OfficialSets
 from src.data.sources import Copy
 from src.errors import DataError
+from src.files import whole
 
 DATA_SET = FASHION_MNIST
 SHA256 = {  # of the unpacked files, so that any repackaging of the same bytes passes
@@ -66,12 +67,8 @@ def fetch(urls: Sequence[str], root: Path) -> None:
 def unpack(name: str, path: Path) -> None:
     """Replaces a downloaded file by what it holds."""
     content = verified(path, name)
-    unpacked_path = path.with_name(f"{name}.unpacked")
-    try:
-        unpacked_path.write_bytes(content)
-        unpacked_path.replace(path)
-    finally:
-        unpacked_path.unlink(missing_ok=True)
+    with whole(path) as part:
+        part.write_bytes(content)
 
 
 def read_folder(folder: Path, class_names: tuple[str, ...]) -> OfficialSets:

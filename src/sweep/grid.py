@@ -1,6 +1,5 @@
 """The grid of a sweep over one or two numbers: on the terminal, as a picture, and what lies beyond its edge."""
 
-import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,8 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from src.checks import RULES
-from src.sweep.leaderboard import Entry, Leaderboard, as_number, as_text
-from src.sweep.plan import Plan, key_of
+from src.files import whole
+from src.settings import key_of
+from src.sweep.leaderboard import Entry, Leaderboard, as_number
+from src.sweep.plan import Plan
+from src.tables import as_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -176,9 +178,8 @@ def draw(grid: Grid, path: Path) -> None:
         draw_heatmaps(grid, figure)
     else:
         draw_curves(grid, figure)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    figure.savefig(part, format="png", dpi=120)
-    part.replace(path)
+    with whole(path) as part:
+        figure.savefig(part, format="png", dpi=120)
 
 
 def draw_curves(grid: Grid, figure: "Figure") -> None:

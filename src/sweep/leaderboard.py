@@ -8,11 +8,12 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-import yaml
-
 from src.errors import DataError
-from src.run import METRICS_FILE, read_result, write_text
-from src.sweep.plan import NOT_RESULTS, PLAN_FILE, Plan, key_of, read_plan
+from src.files import load_yaml, write_text
+from src.run import METRICS_FILE, read_result
+from src.settings import NOT_RESULTS, key_of
+from src.sweep.plan import PLAN_FILE, Plan, read_plan
+from src.tables import as_markdown
 
 RESULTS = ("val/acc", "val/loss", "test/acc", "test/loss", "best_epoch", "train_seconds")
 HIGHEST_FIRST = {"val/acc", "test/acc"}
@@ -58,13 +59,6 @@ class Run:
             choices = load_yaml(hydra / "hydra.yaml").get("hydra", {}).get("runtime", {}).get("choices", {})
             found = choices.get(key, found if not isinstance(found, dict) else None)
         return "" if found is None else str(found)
-
-
-def load_yaml(path: Path) -> Any:
-    try:
-        return yaml.load(path.read_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}
-    except (OSError, yaml.YAMLError):
-        return {}
 
 
 def read_runs(folder: Path) -> list[Run]:
@@ -232,18 +226,6 @@ def table(board: Leaderboard, base: Path) -> list[list[str]]:
 
 def relative(folder: Path, base: Path) -> str:
     return str(folder.relative_to(base)) if folder.is_relative_to(base) else str(folder)
-
-
-def as_text(lines: Sequence[Sequence[str]]) -> str:
-    """A table with its columns aligned."""
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
-
-
-def as_markdown(lines: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown."""
-    head, *rest = [[cell.replace("|", "\\|").replace("\n", " ") for cell in line] for line in lines]
-    return "\n".join("| " + " | ".join(line) + " |" for line in [head, ["---"] * len(head), *rest])
 
 
 def as_csv(board: Leaderboard, base: Path, *, ranked: bool = False) -> str:

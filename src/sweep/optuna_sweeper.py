@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf, open_dict
 
-from src.jobs import flat
+from src.build import as_dict
 from src.run import read_result
+from src.settings import flat
 from src.sweep.plan import Job, Plan, new_job, read_plan, write_plan
 from src.sweep.space import as_typed, distributions
 from src.sweep.sweeper import PlannedSweeper, hide_plugins, launch
@@ -91,7 +92,7 @@ class OptunaSweeper(PlannedSweeper):
         config = self.hydra_context.config_loader.load_sweep_config(self.config, overrides)
         with open_dict(config):
             del config["hydra"]
-        return new_job(number, overrides, flat(config), plan.swept)
+        return new_job(number, overrides, flat(as_dict(config)), plan.swept)
 
     def launch(self, batch: dict[int, Job], plan: Plan, folder: Path, watch: Watch) -> Plan:
         """Runs a batch to its end; returns the plan with its jobs."""

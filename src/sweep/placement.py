@@ -6,7 +6,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 
-from filelock import FileLock, Timeout
+from src.files import lock
 
 Result = TypeVar("Result")
 GPU = ("auto", "gpu", "cuda", "mps")
@@ -43,13 +43,11 @@ def free_gpu(folder: Path, num_gpus: int) -> Iterator[int]:
     """Holds a place on the GPU with the fewest jobs; the operating system frees that of a job which is killed."""
     folder.mkdir(exist_ok=True)
     for place in count():
-        lock = FileLock(folder / f"{place % num_gpus}-{place // num_gpus}.lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
+        held = lock(folder / f"{place % num_gpus}-{place // num_gpus}.lock")
+        if held is None:
             continue
         try:
             yield place % num_gpus
         finally:
-            lock.release()
+            held.release()
         return

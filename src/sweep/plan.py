@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from src.errors import BadInput, DataError
-from src.run import read_result, write_json
+from src.files import read_json, write_json
+from src.run import read_result
+from src.settings import NOT_RESULTS, is_result, key_of
 
 PLAN_FILE = "sweep.json"
 LONGEST_FOLDER_NAME = 120  # file systems allow 255 bytes
 UNTYPED = "left to the other settings"
-NOT_RESULTS = {"resume", "retry_failed", "pruner", "figures", "graph"}  # settings that no result depends on
 
 
 @dataclass(frozen=True)
@@ -78,10 +79,6 @@ def same(settings: Mapping[str, Any], key: str, value: Any) -> bool:
     return key in settings and json.dumps(settings[key]) == json.dumps(value)
 
 
-def key_of(override: str) -> str:
-    return override.partition("=")[0].lstrip("+")
-
-
 def new_plan(
     *, overrides: Sequence[str], swept: Sequence[str], jobs: Sequence[tuple[list[str], dict[str, Any]]]
 ) -> Plan:
@@ -91,11 +88,6 @@ def new_plan(
         job = new_job(len(planned), own, settings, swept)
         planned.setdefault(job.identity, job)
     return Plan([text for text in overrides if key_of(text) not in NOT_RESULTS], list(swept), list(planned.values()))
-
-
-def is_result(key: str) -> bool:
-    """Whether results depend on a setting, `pruner._target_` for one."""
-    return key.partition(".")[0] not in NOT_RESULTS
 
 
 def new_job(number: int, overrides: list[str], settings: dict[str, Any], swept: Sequence[str] = ()) -> Job:
@@ -237,11 +229,3 @@ def launched_jobs(folder: Path) -> list[Job]:
     launched = (read_json(folder / PLAN_FILE) or {}).get("launched", [])
     jobs = {job.folder: job for job in plan.jobs} if plan else {}
     return [jobs[name] for name in launched]
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    try:
-        content: dict[str, Any] = json.loads(path.read_text())
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    return content

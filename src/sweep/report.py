@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from src.run import typeable
+from src.files import typeable
 from src.sweep.grid import Grid, advice, draw, grid_of, grid_text
-from src.sweep.leaderboard import Leaderboard, as_text, table, warnings, write_leaderboard
+from src.sweep.leaderboard import Leaderboard, table, warnings, write_leaderboard
 from src.sweep.plan import read_plan
+from src.tables import as_text
 
 
 def rebuild(folder: Path) -> tuple[Leaderboard, Grid | None]:

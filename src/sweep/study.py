@@ -14,32 +14,12 @@ if TYPE_CHECKING:
 STOPPED = "stopped after epoch"
 
 
-class KernelLock:
-    """A lock as Optuna wants it, which the operating system takes from a process that is killed.
-
-    Optuna's own are links or files that stay.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.lock = FileLock(path)
-
-    def acquire(self) -> bool:
-        self.lock.acquire()
-        return True
-
-    def release(self) -> None:
-        self.lock.release()
-
-
-def cut_torn_line(journal: Path, lock: KernelLock) -> None:
+def cut_torn_line(journal: Path, lock: FileLock) -> None:
     """Removes what a killed process has left of a line: with another one behind it, Optuna could not read it."""
-    lock.acquire()
-    try:
+    with lock:
         content = journal.read_bytes() if journal.exists() else b""
         if content and not content.endswith(b"\n"):
             os.truncate(journal, content.rfind(b"\n") + 1)
-    finally:
-        lock.release()
 
 
 def open_study(journal: Path, *, seed: int, min_epochs: int, reduction_factor: int) -> "Study":
@@ -55,7 +35,7 @@ def open_study(journal: Path, *, seed: int, min_epochs: int, reduction_factor: i
     from optuna.storages.journal import JournalFileBackend, JournalStorage
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    lock = KernelLock(journal.with_name(f".{journal.name}.lock"))
+    lock = FileLock(journal.with_name(f".{journal.name}.lock"))
     cut_torn_line(journal, lock)
     halving = optuna.pruners.SuccessiveHalvingPruner(min_epochs, max(2, reduction_factor))
     study = optuna.create_study(

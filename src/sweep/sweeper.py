@@ -12,7 +12,8 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from src.run import CONFIG_FILE, METRICS_FILE, write_json
+from src.files import write_json
+from src.run import CONFIG_FILE, METRICS_FILE
 from src.sweep.plan import Job, launched_jobs, read_plan
 from src.sweep.watch import Watch, written
 

@@ -1,0 +1,114 @@
+"""Files: written whole or not at all, locked, read as JSON or YAML, and named as one types them in a shell."""
+
+import json
+import logging
+import os
+import shlex
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+from filelock import FileLock, Timeout
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Yields a path beside `path` to write a file or folder to, which takes its place when the block ends.
+
+    A block that fails leaves `path` as it was. A process that is killed leaves a `.part` behind, never half a file.
+    """
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    remove(part)
+    try:
+        yield part
+        if path.is_dir():
+            remove(path)  # a folder cannot be replaced in one step
+        part.replace(path)
+    finally:
+        remove(part)
+
+
+def remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def write_text(path: Path, content: str) -> None:
+    with whole(path) as part:
+        part.write_text(content)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Raises `ValueError` for NaN and infinity, which are no JSON."""
+    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file; None if there is no such file.
+
+    Raises:
+        ValueError: it is no JSON.
+    """
+    try:
+        return json.loads(path.read_text())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def load_yaml(path: Path) -> Any:
+    """The content of a YAML file; an empty dict if it is missing, empty or damaged."""
+    try:
+        return yaml.load(path.read_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}
+    except (OSError, yaml.YAMLError):
+        return {}
+
+
+def lock(path: Path) -> FileLock | None:
+    """Locks a file until the lock is released or the process ends; None if another process holds it.
+
+    The operating system frees the lock of a process that is killed.
+
+    Raises:
+        OSError: the file cannot be made.
+    """
+    held = FileLock(path)
+    try:
+        held.acquire(timeout=0)
+    except Timeout:
+        return None
+    return held
+
+
+@contextmanager
+def exclusive(path: Path, work: str) -> Iterator[None]:
+    """Locks a file for the length of the block, and waits if another process holds it.
+
+    Args:
+        path: the file to lock. It is made if it is missing, and stays.
+        work: what is done under the lock, for the line that a waiting process logs.
+
+    Raises:
+        OSError: the file cannot be made.
+    """
+    held = lock(path)
+    if held is None:
+        log.info("waiting for another process, which is %s", work)
+        held = FileLock(path)
+        held.acquire()
+    try:
+        yield
+    finally:
+        held.release()
+
+
+def typeable(path: Path) -> str:
+    """A path as one types it in a shell from the current folder."""
+    relative = os.path.relpath(path)
+    return shlex.quote(str(path) if relative.startswith("..") else relative)

@@ -31,8 +31,8 @@ from benchmarks import bare, processes, stock, sweeps
 from benchmarks.report import machine, markdown
 from benchmarks.turns import Turns
 from src.build import build
-from src.compute import AVAILABLE_THREADS
-from src.jobs import checked_jobs
+from src.command.jobs import checked_jobs
+from src.steps.threads import available_threads
 from src.train import train
 
 FASHION, CIFAR2 = ["data=fashion_mnist"], ["data=cifar2", "model=mlp", "model.hidden_sizes=[512]"]
@@ -83,7 +83,7 @@ class Case:
             lr=self.cfg.optimizer.lr,
         )
         self.resident = self.task.to(DEVICE)
-        self.threads = AVAILABLE_THREADS
+        self.threads = available_threads()
         self.stock_workers = 0
         self.final: dict[str, list[Tensor]] = {}
 
@@ -116,7 +116,7 @@ class Case:
         return seconds
 
     def stock(self, epochs: int = 1) -> float:
-        alike(AVAILABLE_THREADS)
+        alike(available_threads())
         settings: dict[str, Any] = {"workers": self.stock_workers, "folder": self.folder}
         seconds, self.final["STOCK"] = stock.stock(self.task, self.weights, epochs=epochs, **settings)
         return seconds

@@ -57,7 +57,7 @@ def network_of(sizes: list[int], weights: dict[str, Tensor]) -> nn.Module:
 
 
 def order(count: int, seed: int, epoch: int) -> Tensor:
-    """The order of the images in one epoch, from 0; that of `src.data.loader.Shuffle`."""
+    """The order of the images in one epoch, from 0; that of `src.datasets.loader.Shuffle`."""
     generator = numpy.random.Generator(numpy.random.Philox(key=seed, counter=[0, 0, 0, epoch + 1]))
     return torch.from_numpy(generator.permutation(count))
 

@@ -24,10 +24,10 @@ from torch.utils.data import DataLoader, TensorDataset
 from torchvision import datasets, transforms
 
 from src.build import build
-from src.data.augment import Augmented
-from src.data.images import Images, Split
-from src.data.loader import Batches, Shuffle
-from src.jobs import checked_jobs
+from src.command.jobs import checked_jobs
+from src.datasets.augment import Augmented
+from src.datasets.images import Images, Split
+from src.datasets.loader import Batches, Shuffle
 
 BATCH_SIZE = 256
 Batch = tuple[Tensor, Tensor]
@@ -41,7 +41,7 @@ def megabytes(kind):
     (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(kind + ":"))
     return int(line.split()[1]) / 1024
 imports = megabytes("VmRSS")
-from src.jobs import checked_jobs
+from src.command.jobs import checked_jobs
 from src.train import train
 jobs = checked_jobs(["data=fashion_mnist", "trainer.max_epochs=3", *sys.argv[1:]], multirun=False)
 with tempfile.TemporaryDirectory() as folder:

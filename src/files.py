@@ -88,11 +88,8 @@ def lock(path: Path) -> FileLock | None:
 
 @contextmanager
 def exclusive(path: Path, work: str) -> Iterator[None]:
-    """Locks a file for the length of the block, and waits if another process holds it.
-
-    Args:
-        path: the file to lock. It is made if it is missing, and stays.
-        work: what is done under the lock, for the line that a waiting process logs.
+    """Locks a file for the length of the block. If another process holds it, waits and logs what that is doing
+    (`work`).
 
     Raises:
         OSError: the file cannot be made.

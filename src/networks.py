@@ -1,6 +1,7 @@
 """The networks: from images to scores, and the loss that each learns by.
 
-Images are (batch, channels, height, width), scores (batch, num_classes).
+Images are (batch, channels, height, width), scores (batch, num_classes). A loss takes scores and labels, (batch,) of
+int64, and is the mean over the batch, ().
 """
 
 from abc import ABC, abstractmethod
@@ -13,43 +14,11 @@ from torch.nn import functional as F
 
 INITIAL_STD = 0.01  # Dive into Deep Learning draws the weights of linear networks from N(0, 0.01)
 
-
-def probabilities(scores: Tensor) -> Tensor:
-    """Softmax of the scores over the classes, (batch, num_classes)."""
-    return F.softmax(scores, dim=1)
-
-
-def on_one_hot(regression_loss: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
-    """A loss between numbers as one between scores and one-hot labels, mean over the batch and the classes."""
-
-    def loss(scores: Tensor, labels: Tensor) -> Tensor:
-        return regression_loss(scores, F.one_hot(labels, scores.shape[1]).to(scores.dtype))
-
-    return loss
-
-
-Loss = Callable[[Tensor, Tensor], Tensor]  # scores (batch, num_classes), labels (batch,) -> mean over the batch, ()
-
-LOSSES: dict[str, Loss] = {
-    "cross_entropy": F.cross_entropy,
-    "squared": on_one_hot(F.mse_loss),
-    "absolute": on_one_hot(F.l1_loss),
-    "huber": on_one_hot(F.huber_loss),
-}
-
-ACTIVATIONS: dict[str, type[nn.Module]] = {
-    "relu": nn.ReLU,
-    "tanh": nn.Tanh,
-    "sigmoid": nn.Sigmoid,
-    "gelu": nn.GELU,
-    "silu": nn.SiLU,
-    "elu": nn.ELU,
-    "leaky_relu": nn.LeakyReLU,
-}
+Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 class Classifier(nn.Module, ABC):
-    """Scores images, one score (a logit, never a probability) for each class."""
+    """Scores images, with one score (a logit, never a probability) for each class."""
 
     def __init__(self, loss: Loss) -> None:
         super().__init__()
@@ -61,19 +30,19 @@ class Classifier(nn.Module, ABC):
 
     @property
     def num_parameters(self) -> int:
-        """Numbers that are learned."""
+        """Number of trainable parameters."""
         return sum(parameter.numel() for parameter in self.parameters())
 
     def loss(self, *, scores: Tensor, labels: Tensor) -> Tensor:
-        """Mean loss over the batch; scores (batch, num_classes), labels (batch,) of int64."""
+        """Mean loss over the batch. Scores are (batch, num_classes), labels (batch,) of int64."""
         return self._loss(scores, labels)
 
 
 class OneLayer(Classifier):
     """One fully connected layer from the pixels to the scores."""
 
-    def __init__(self, *, image_shape: Sequence[int], num_classes: int, loss: str) -> None:
-        super().__init__(LOSSES[loss])
+    def __init__(self, *, image_shape: Sequence[int], num_classes: int, loss: Loss) -> None:
+        super().__init__(loss)
         self.output = initialized_linear(prod(image_shape), num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -84,7 +53,7 @@ class OneLayer(Classifier):
 class LinearRegression(OneLayer):
     """Linear regression of the one-hot targets on the pixels; the largest output names the class.
 
-    Dive into Deep Learning, section 3.5, with one output a class.
+    Dive into Deep Learning, section 3.5, with one output for each class.
     """
 
 
@@ -95,11 +64,11 @@ class SoftmaxRegression(OneLayer):
 class SoftmaxRegressionScratch(Classifier):
     """Softmax regression from explicit W and b (Dive into Deep Learning, section 4.4).
 
-    The same seed draws the same weights as `SoftmaxRegression`, and training goes the same way step by step.
+    The same seed draws the same weights as in `SoftmaxRegression`, and every training step gives the same result.
     """
 
-    def __init__(self, *, image_shape: Sequence[int], num_classes: int, loss: str) -> None:
-        super().__init__((LOSSES | {"cross_entropy": cross_entropy_from_scratch})[loss])
+    def __init__(self, *, image_shape: Sequence[int], num_classes: int, loss: Loss) -> None:
+        super().__init__(cross_entropy_from_scratch if loss is F.cross_entropy else loss)
         rows = torch.empty(num_classes, prod(image_shape)).normal_(0, INITIAL_STD)
         self.W = nn.Parameter(rows.T.contiguous())  # (pixels, num_classes)
         self.b = nn.Parameter(torch.zeros(num_classes))
@@ -109,16 +78,16 @@ class SoftmaxRegressionScratch(Classifier):
 
 
 class MLP(Classifier):
-    """Multilayer perceptron: hidden layers of `hidden_sizes` units, each followed by the activation.
+    """Multilayer perceptron: fully connected layers with an activation between them.
 
     Args:
         image_shape: (channels, height, width).
-        num_classes: length of the scores.
+        num_classes: number of scores.
         hidden_sizes: units of each hidden layer.
-        activation: a key of `ACTIVATIONS`.
+        activation: makes the activation that follows each hidden layer.
         dropout: fraction of hidden units dropped while training; 0 for none.
-        batch_norm: normalize each hidden layer over the batch, before its activation.
-        loss: a key of `LOSSES`.
+        batch_norm: whether each hidden layer is normalized over the batch, before its activation.
+        loss: what is minimized.
     """
 
     def __init__(
@@ -127,19 +96,19 @@ class MLP(Classifier):
         image_shape: Sequence[int],
         num_classes: int,
         hidden_sizes: Sequence[int],
-        activation: str,
+        activation: Callable[[], nn.Module],
         dropout: float,
         batch_norm: bool,
-        loss: str,
+        loss: Loss,
     ) -> None:
-        super().__init__(LOSSES[loss])
+        super().__init__(loss)
         layers: list[nn.Module] = [nn.Flatten()]
         num_inputs = prod(image_shape)
         for size in hidden_sizes:
             layers.append(nn.Linear(num_inputs, size))
             if batch_norm:
                 layers.append(nn.BatchNorm1d(size))
-            layers.append(ACTIVATIONS[activation]())
+            layers.append(activation())
             if dropout:
                 layers.append(nn.Dropout(dropout))
             num_inputs = size
@@ -152,17 +121,42 @@ class MLP(Classifier):
 
 
 def initialized_linear(num_inputs: int, num_outputs: int) -> nn.Linear:
-    """A fully connected layer with weights from N(0, 0.01) and zero biases, drawn once."""
+    """A fully connected layer with weights from N(0, 0.01) and zero biases; draws random numbers only once."""
     layer: nn.Linear = nn.utils.skip_init(nn.Linear, num_inputs, num_outputs)  # type: ignore[no-untyped-call]
     nn.init.normal_(layer.weight, 0, INITIAL_STD)
     nn.init.zeros_(layer.bias)
     return layer
 
 
+def probabilities(scores: Tensor) -> Tensor:
+    """Softmax of the scores over the classes, (batch, num_classes)."""
+    return F.softmax(scores, dim=1)
+
+
+def squared(scores: Tensor, labels: Tensor) -> Tensor:
+    """Mean squared difference from the one-hot labels, over the batch and the classes."""
+    return F.mse_loss(scores, one_hot(labels, scores))
+
+
+def absolute(scores: Tensor, labels: Tensor) -> Tensor:
+    """Mean absolute difference from the one-hot labels, over the batch and the classes."""
+    return F.l1_loss(scores, one_hot(labels, scores))
+
+
+def huber(scores: Tensor, labels: Tensor) -> Tensor:
+    """Mean Huber loss (1964) against the one-hot labels: half the square up to a difference of 1, linear beyond."""
+    return F.huber_loss(scores, one_hot(labels, scores))
+
+
+def one_hot(labels: Tensor, scores: Tensor) -> Tensor:
+    """Labels as rows of zeros and a one, (batch, num_classes), in the dtype of the scores."""
+    return F.one_hot(labels, scores.shape[1]).to(scores.dtype)
+
+
 def log_softmax_from_scratch(scores: Tensor) -> Tensor:
     """Scores minus the log of their summed exponentials, (batch, num_classes).
 
-    The row's largest score is taken off first, so that exp cannot overflow and no log of zero is taken.
+    The row's largest score is subtracted first, so that exp cannot overflow and the log is never of zero.
     """
     shifted = scores - scores.amax(dim=1, keepdim=True)
     return shifted - shifted.exp().sum(dim=1, keepdim=True).log()

@@ -1,12 +1,12 @@
 """Predicts the labels of image files with a finished run.
 
-  run=latest|best|FOLDER  as for python -m src.eval
-  data=NAME               for run=best, among the runs of this data set
-  images=WHAT             a pattern ('photos/*.png'), a folder, or files with commas between them
-  invert=true|false       make dark what is light: for dark drawings on white, where training images are light on black
-  top=N                   labels to show of each image, the most probable first (3)
-  figures=true|false      draw a picture of the images under their labels (true)
-  --format table|json|csv
+  run=latest|best|FOLDER     as for python -m src.eval
+  data=NAME                  for run=best, among the runs of this data set
+  images=WHAT                a pattern ('photos/*.png'), a folder, or files separated by commas
+  invert=true|false          make light pixels dark, for dark drawings on white if training images are light on black
+  top=N                      number of labels to show for each image, the most probable first (3)
+  figures=true|false         draw a picture of the images under their labels (true)
+  --format table|json|csv    (table)
 
 python -m src.predict run=latest images='photos/*.png'
 """
@@ -18,84 +18,75 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from glob import glob, has_magic
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from src.command_line import end_with_reader, stop_on_signals
-from src.errors import BadInput, DataError, LabError, as_known
+from src.command.frame import framed
+from src.command.key_values import one_of, own_and_others, parsed
+from src.errors import BadInput, DataError
 from src.files import typeable
-from src.finished import FinishedRun, Rebuilt, find, opened, rebuilt
+from src.finished.find import find
+from src.finished.reopen import FinishedRun, Rebuilt, opened, rebuilt
 from src.tables import as_text
-from src.words import one_of, own_and_others
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from src.data.datamodules import ImageDataModule
+    from src.datasets.image_files import Photo
 
 DEFAULTS = {"run": "", "data": "", "images": "", "invert": "false", "top": "3", "figures": "true"}
-FOLDER = "predictions"  # in the run's
-IN_PICTURE = 48  # images
-FORMATS = ("table", "json", "csv")
+FOLDER = "predictions"  # in the run's folder
+MAX_IMAGES_IN_PICTURE = 48
+Row = dict[str, Any]  # of a file: its labels and notes, or its error
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Does what the words ask for; returns the exit code: 3 where not one image could be used."""
-    stop_on_signals()
-    end_with_reader()
-    parser = argparse.ArgumentParser(
-        prog="python -m src.predict", usage=__doc__, formatter_class=argparse.RawTextHelpFormatter, add_help=False
-    )
+def predict(arguments: Sequence[str]) -> int:
+    """Predicts and prints; returns 3 if no image could be used."""
+    parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("words", nargs="*")
     parser.add_argument("--format", default="table")
-    parser.add_argument("-h", "--help", action="store_true")
     options, unknown = parser.parse_known_intermixed_args(arguments)
-    if options.help:
-        print(__doc__)
-        return 0
-    try:
-        return predict([*options.words, *unknown], one_of("--format", options.format, FORMATS))
-    except (LabError, OSError) as error:
-        if (known := as_known(error)) is None:
-            raise
-        print(f"error: {known}", file=sys.stderr)
-        return known.exit_code
+    written = {"table": as_table, "json": as_json, "csv": as_csv}
+    write = written[one_of("--format", options.format, list(written))]
+    own, overrides = own_and_others([*options.words, *unknown], DEFAULTS)
+    check_own(own)
+    files = files_of(own["images"])
+    run = opened(find(own["run"], data=own["data"] or None), parsed(overrides))
+    rows, pixels = predictions(run, files, invert=own["invert"] == "true", top=int(own["top"]))
+    print(write(rows), end="")
+    labelled = [row for row in rows if "label" in row]
+    if own["figures"] == "true" and labelled:
+        out = sys.stdout if options.format == "table" else sys.stderr
+        print(f"  figure       {typeable(draw(run, labelled, pixels))}", file=out)
+    return 0 if labelled else DataError.exit_code
 
 
-def predict(words: Sequence[str], form: str) -> int:
-    own, overrides = own_and_others(words, DEFAULTS)
+def check_own(own: dict[str, str]) -> None:
     for key in ("run", "images"):
         if not own[key]:
             raise BadInput(f"{key} is missing. Try python -m src.predict run=latest images='photos/*.png'")
     if not own["top"].isdecimal() or int(own["top"]) < 1:
         raise BadInput(f"top must be an integer >= 1, got {own['top']!r}. Try top=3.")
-    invert, wants_figure = (one_of(key, own[key], ("true", "false")) == "true" for key in ("invert", "figures"))
-    files = files_of(own["images"])
-    run = opened(find(own["run"], data=own["data"] or None), overrides)
-    rows, pixels = predictions(run, files, invert=invert, top=int(own["top"]))
-    print({"table": as_table, "json": as_json, "csv": as_csv}[form](rows), end="")
-    done = [row for row in rows if "label" in row]
-    if wants_figure and done:
-        print(f"  figure       {typeable(draw(run, done, pixels))}", file=sys.stdout if form == "table" else sys.stderr)
-    return 0 if done else DataError.exit_code
+    for key in ("invert", "figures"):
+        one_of(key, own[key], ("true", "false"))
 
 
 def files_of(images: str) -> list[Path]:
-    """The files that were asked for: of a pattern those that match, of a folder all in it, else as they were typed.
+    """The files that match a pattern, that are in a folder, or that were typed.
 
     Raises:
         BadInput: there are none.
     """
     images = os.path.expanduser(images)  # noqa: PTH111
-    if os.path.isdir(images):  # noqa: PTH112 - which is no error where a list is longer than a name can be
+    if os.path.isdir(images):  # noqa: PTH112 - a list may be longer than a path can be
         found = sorted(path for path in Path(images).iterdir() if path.is_file())
     elif os.path.exists(images):  # noqa: PTH110
         found = [Path(images)]
     else:
         parts = images.removeprefix("[").removesuffix("]").split(",") if "," in images else [images]
-        # Not Path.glob, which does not take absolute patterns.
+        # Not Path.glob, which refuses absolute patterns.
         lists = [
             sorted(glob(part, recursive=True)) if has_magic(part) else [part]  # noqa: PTH207
             for part in map(os.path.expanduser, map(str.strip, parts))
@@ -108,97 +99,71 @@ def files_of(images: str) -> list[Path]:
 
 def predictions(
     run: FinishedRun, files: Sequence[Path], *, invert: bool, top: int
-) -> tuple[list[dict[str, Any]], "Tensor"]:
-    """A row a file, and the pixels of the first images that could be read, as the network saw them."""
+) -> tuple[list[Row], "Tensor | None"]:
+    """A row for each file, and the images that could be read, (count, channels, size, size), as the network saw them.
+
+    Raises:
+        BadInput: the run's images have a number of channels that image files do not have.
+    """
     import torch
 
-    from src.data import photos
+    from src.datasets.facts import PILLOW_MODES
     from src.networks import probabilities
 
     parts = rebuilt(run)
-    if (channels := parts.data.data_set.channels) not in photos.MODES:
+    if (channels := parts.data.data_set.channels) not in PILLOW_MODES:
         raise BadInput(f"the run was trained on images of {channels} channels, which image files do not have.")
-    rows: list[dict[str, Any]] = []
-    shown: list[Tensor] = []
-    batches = in_batches(files, parts.data, rows, shown, invert=invert)
-    scores = scored(parts, run, batches)
-    chances = probabilities(torch.cat(scores).float()) if scores else torch.empty(0, 1)
-    for row, chance in zip((row for row in rows if "error" not in row), chances, strict=True):
-        values, labels = chance.topk(min(top, len(chance)))
-        ranked = [
-            {"label": parts.data.class_names[label], "probability": value}
-            for label, value in zip(labels.tolist(), values.tolist(), strict=True)
-        ]
-        row |= ranked[0] | {"runners_up": ranked[1:]}
-    return rows, torch.stack(shown) if shown else torch.empty(0)
+    found = [(file, read_or_error(file, parts, invert=invert)) for file in files]
+    photos = [photo for _, photo in found if not isinstance(photo, DataError)]
+    if not photos:
+        return [row_of(file, error, []) for file, error in found], None
+    pixels = torch.stack([photo.pixels for photo in photos])
+    loader = parts.data.batches_of(pixels)
+    scores: Any = parts.trainer.predict(parts.task, loader, ckpt_path=run.checkpoint, weights_only=True)
+    chances = probabilities(torch.cat([batch.cpu() for batch in scores]).float())
+    best = iter(ranked(chances, parts.data.class_names, top=top))
+    rows = [row_of(file, photo, [] if isinstance(photo, DataError) else next(best)) for file, photo in found]
+    return rows, pixels
 
 
-def scored(parts: Rebuilt, run: FinishedRun, batches: Iterator["Tensor"]) -> "list[Tensor]":
-    """The scores of batches of images, as Lightning predicts them on the run's device."""
-    first = next(batches, None)
-    if first is None:
-        return []
+def read_or_error(file: Path, parts: Rebuilt, *, invert: bool) -> "Photo | DataError":
+    from src.datasets import image_files
 
-    def all_of_them() -> Iterator["Tensor"]:
-        yield first
-        yield from batches
-
-    loader: Any = Loader(all_of_them())
-    found: Any = parts.trainer.predict(parts.task, loader, ckpt_path=run.checkpoint, weights_only=True)
-    return [batch.cpu() for batch in found]
+    try:
+        return image_files.read(file, parts.data.data_set, invert=invert)
+    except DataError as error:
+        return error
 
 
-class Loader:
-    """Batches that come once, for Lightning, which asks for an iterable."""
-
-    def __init__(self, batches: Iterator["Tensor"]) -> None:
-        self.batches = batches
-
-    def __iter__(self) -> Iterator["Tensor"]:
-        return self.batches
-
-
-def in_batches(
-    files: Sequence[Path], data: "ImageDataModule", rows: list[dict[str, Any]], shown: "list[Tensor]", *, invert: bool
-) -> Iterator["Tensor"]:
-    """The images of some files as the network wants them, some at a time; adds a row for each file."""
-    import torch
-
-    from src.data import photos
-    from src.data.loader import EVAL_BATCH_SIZE
-
-    batch: list[Tensor] = []
-    for file in files:
-        row: dict[str, Any] = {"file": str(file)}
-        rows.append(row)
-        try:
-            photo = photos.read(file, data.data_set, invert=invert)
-        except DataError as error:
-            row["error"] = str(error)
-            continue
-        row["notes"] = photo.notes
-        batch.append(photo.pixels)
-        if len(shown) < IN_PICTURE:
-            shown.append(photo.pixels)
-        if len(batch) == EVAL_BATCH_SIZE:
-            yield data.prepared(torch.stack(batch))
-            batch = []
-    if batch:
-        yield data.prepared(torch.stack(batch))
+def ranked(chances: "Tensor", class_names: Sequence[str], *, top: int) -> list[list[Row]]:
+    """The most probable labels of each image, from its probabilities (count, num_classes)."""
+    values, labels = chances.topk(min(top, len(class_names)), dim=1)
+    return [
+        [{"label": class_names[label], "probability": value} for label, value in zip(*pair, strict=True)]
+        for pair in zip(labels.tolist(), values.tolist(), strict=True)
+    ]
 
 
-def draw(run: FinishedRun, rows: Sequence[dict[str, Any]], pixels: "Tensor") -> Path:
-    from src import figures
+def row_of(file: Path, photo: "Photo | DataError", labels: list[Row]) -> Row:
+    if isinstance(photo, DataError):
+        return {"file": str(file), "error": str(photo)}
+    return {"file": str(file), "notes": photo.notes, **labels[0], "runners_up": labels[1:]}
 
-    titles = [f"{row['label']}\n{row['probability'] * 100:.1f} %" for row in rows[: len(pixels)]]
+
+def draw(run: FinishedRun, rows: Sequence[Row], pixels: "Tensor | None") -> Path:
+    from src.finished import figures
+
+    assert pixels is not None, "every row is of an image"
+    shown = pixels[:MAX_IMAGES_IN_PICTURE]
+    titles = [f"{row['label']}\n{row['probability'] * 100:.1f} %" for row in rows[: len(shown)]]
     path = run.folder / FOLDER / f"{time.strftime('%Y-%m-%d_%H-%M-%S')}.png"
     path.parent.mkdir(exist_ok=True)
-    title = f"{len(pixels)} of {len(rows)} images as the network sees them: predicted label, its probability"
-    figures.image_grid(pixels, titles, title=title).savefig(path, dpi=100)
+    title = f"{len(shown)} of {len(rows)} images as the network sees them: predicted label, its probability"
+    figures.image_grid(shown, titles, title=title).savefig(path, dpi=100)
     return path
 
 
-def as_table(rows: Sequence[dict[str, Any]]) -> str:
+def as_table(rows: Sequence[Row]) -> str:
     lines = [["file", "label", "probability", "then", "note"]]
     for row in rows:
         if "error" in row:
@@ -209,11 +174,11 @@ def as_table(rows: Sequence[dict[str, Any]]) -> str:
     return as_text(lines) + "\n"
 
 
-def as_json(rows: Sequence[dict[str, Any]]) -> str:
+def as_json(rows: Sequence[Row]) -> str:
     return json.dumps(rows, indent=2) + "\n"
 
 
-def as_csv(rows: Sequence[dict[str, Any]]) -> str:
+def as_csv(rows: Sequence[Row]) -> str:
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     others = max((len(row.get("runners_up", ())) for row in rows), default=0)
@@ -224,6 +189,10 @@ def as_csv(rows: Sequence[dict[str, Any]]) -> str:
         cells = [row.get("label", ""), row.get("probability", ""), *pairs, *[""] * (2 * others - len(pairs))]
         writer.writerow([row["file"], *cells, "; ".join(row.get("notes", ())), row.get("error", "")])
     return file.getvalue()
+
+
+def main(arguments: Sequence[str]) -> int:
+    return framed(predict, arguments, usage=__doc__)
 
 
 if __name__ == "__main__":

@@ -1,41 +1,44 @@
-"""The leaderboard of any folders of runs and sweeps, rebuilt from their files.
+"""Prints the leaderboard of any folders of runs and sweeps, rebuilt from their files; a sweep's own is rewritten.
+
+  DIR ...       folders of runs and sweeps (outputs)
+  --sort KEY    a result or a setting (val/acc)
+  --csv         a line for each run, with commas
+  --md          a Markdown table
 
 python -m src.results outputs/sweeps
 """
 
 import argparse
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from src.errors import BadInput, DataError, LabError
+from src.command.frame import framed
+from src.errors import BadInput, DataError
+from src.metrics import MONITOR
 from src.sweep.grid import grid_of, grid_text
-from src.sweep.leaderboard import RESULTS, Leaderboard, as_csv, leaderboard, table, warnings
+from src.sweep.leaderboard import Leaderboard, as_csv, leaderboard, table, warnings
 from src.sweep.plan import PLAN_FILE
 from src.sweep.report import rebuild
+from src.sweep.saved_runs import RESULTS
 from src.tables import as_markdown, as_text
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Prints the leaderboard; that of a sweep is also written to its folder anew. Returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m src.results", description=main.__doc__)
-    parser.add_argument("folders", nargs="*", type=Path, default=[Path("outputs")], metavar="DIR", help="(outputs)")
-    parser.add_argument("--sort", default="val/acc", metavar="KEY", help="a result or a setting (val/acc)")
+def compare(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m src.results", add_help=False)
+    parser.add_argument("folders", nargs="*", type=Path, default=[Path("outputs")], metavar="DIR")
+    parser.add_argument("--sort", default=MONITOR, metavar="KEY")
     form = parser.add_mutually_exclusive_group()
-    form.add_argument("--csv", action="store_true", help="a line a run, with commas")
-    form.add_argument("--md", action="store_true", help="a Markdown table")
+    form.add_argument("--csv", action="store_true")
+    form.add_argument("--md", action="store_true")
     options = parser.parse_args(arguments)
+    board = compared(options.folders, sort=options.sort)
     try:
-        board = compared(options.folders, sort=options.sort)
         for folder in options.folders:
             if (folder / PLAN_FILE).exists():
                 rebuild(folder)
     except OSError as error:
         print(f"warning: the tables in the sweep's folder are left as they are: {error}", file=sys.stderr)
-    except LabError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
     base = options.folders[0] if len(options.folders) == 1 else Path()
     if options.csv:
         print(as_csv(board, base, ranked=True), end="")
@@ -51,11 +54,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def compared(folders: Sequence[Path], *, sort: str) -> Leaderboard:
-    """The leaderboard, if there is one.
+    """The leaderboard of the runs in some folders.
 
     Raises:
-        BadInput: there is nothing to sort by.
-        DataError: no run is there.
+        BadInput: the runs have no such key to sort by.
+        DataError: there is no run.
     """
     for folder in folders:
         if not folder.is_dir():
@@ -69,7 +72,9 @@ def compared(folders: Sequence[Path], *, sort: str) -> Leaderboard:
     return board
 
 
+def main(arguments: Sequence[str]) -> int:
+    return framed(compare, arguments, usage=__doc__)
+
+
 if __name__ == "__main__":
-    if hasattr(signal, "SIGPIPE"):
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` may end first
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

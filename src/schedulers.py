@@ -1,11 +1,11 @@
-"""Learning rates over a run: each takes an optimizer and the number of its steps, and is stepped after every one."""
+"""Learning rates over a run. A scheduler takes an optimizer and its number of steps, and is stepped after each one."""
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
 
 
 def constant(optimizer: Optimizer, *, total_steps: int) -> None:
-    """The learning rate stays where the optimizer has it: there is nothing to step."""
+    """Keeps the optimizer's learning rate: there is nothing to step."""
 
 
 def cosine(optimizer: Optimizer, *, total_steps: int) -> LRScheduler:
@@ -20,5 +20,5 @@ def one_cycle(optimizer: Optimizer, *, total_steps: int, warmup_fraction: float)
         max_lr=[group["lr"] for group in optimizer.param_groups],
         total_steps=total_steps,
         pct_start=warmup_fraction,
-        cycle_momentum=False,  # momentum is optimizer.momentum, as typed
+        cycle_momentum=False,  # momentum stays at optimizer.momentum
     )

@@ -1,9 +1,21 @@
-"""Settings by their keys, written with dots: which ones results depend on, and the key of a typed override."""
+"""Settings by their keys, written with dots: the names to choose from, and which settings results depend on."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+CONF = Path(__file__).resolve().parents[1] / "conf"
 NOT_RESULTS = {"resume", "retry_failed", "pruner", "figures", "graph"}  # no result depends on them
+
+
+def choices(group: str) -> list[str]:
+    """The names that conf/ has for a group, such as `model` or `model/loss`; none if it is no group."""
+    return sorted(file.stem for file in (CONF / group).glob("*.yaml"))
+
+
+def groups(parent: str = "") -> list[str]:
+    """The groups of conf/, or those inside another group; Hydra's own are left out."""
+    return sorted(folder.name for folder in (CONF / parent).iterdir() if folder.is_dir() and folder.name != "hydra")
 
 
 def key_of(override: str) -> str:

@@ -1,7 +1,8 @@
-"""The task: one batch to a loss and an accuracy, and the optimizer that lowers the loss."""
+"""The task: one batch to a loss and its metrics, and the optimizer that lowers the loss."""
 
-from collections.abc import Callable, Iterable
-from typing import Any, cast
+from collections.abc import Callable
+from pkgutil import resolve_name
+from typing import Any
 
 import torch
 from lightning import LightningModule
@@ -9,21 +10,22 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import Metric, MetricCollection
-from torchmetrics.classification import MulticlassAccuracy
 
 from src.errors import BadInput, Diverged
-from src.executions import Batch, Execution, Executions
-from src.gradients import CapturedGradients, Gradients
+from src.metrics import METRICS
 from src.networks import Classifier
+from src.steps.executions import Batch, Execution, steps_of_fit
+from src.steps.gradients import gradients_of
+from src.steps.optimizer_steps import as_input, train_on
 
 COUNTED_AT_ONCE = 128  # batches
 
 
 class MeanLoss(Metric):
-    """Mean loss over images, from the means of batches of `count` images each.
+    """Mean loss over images, from the mean losses of batches of `count` images each.
 
-    torchmetrics' own `MeanMetric` drops NaN, which would hide a divergence; told not to (`nan_strategy="disable"`), its
-    1.9.0 forgets the weights.
+    torchmetrics' own `MeanMetric` drops NaN, which would hide a divergence. With `nan_strategy="disable"` its version
+    1.9.0 ignores the weights.
     """
 
     full_state_update = False
@@ -36,7 +38,7 @@ class MeanLoss(Metric):
         self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, losses: Tensor, count: int) -> None:
-        self.total = self.total.float() + losses.float().sum() * count  # in half precision the sum would overflow
+        self.total = self.total.float() + losses.float().sum() * count  # a sum in half precision would overflow
         self.count += losses.numel() * count
 
     def compute(self) -> Tensor:
@@ -44,28 +46,24 @@ class MeanLoss(Metric):
 
 
 class Tally(nn.Module):
-    """Loss and accuracy of a split, exact over its images.
+    """Loss and metrics of a split (`train`, `val` or `test`), exact over its images.
 
-    Batches are kept as they come, and many of them handed to torchmetrics at once: counting costs nothing per step, and
-    on a GPU nothing waits for it.
-
-    Args:
-        split: `train`, `val` or `test`.
-        num_classes: length of the scores.
-
-    Attributes:
-        images: how many this process has counted since the beginning.
+    Batches are kept as they come and handed to torchmetrics many at a time: a step then costs nothing, and a GPU does
+    not wait.
     """
 
     def __init__(self, split: str, *, num_classes: int) -> None:
         super().__init__()
-        self.images = 0
-        accuracy = MulticlassAccuracy(num_classes, average="micro", validate_args=False)
-        self.metrics = MetricCollection({"loss": MeanLoss(), "acc": accuracy}, prefix=f"{split}/", compute_groups=False)
+        self.images = 0  # counted by this process so far
+        metrics = {
+            name: resolve_name(metric.target)(num_classes=num_classes, **metric.settings)
+            for name, metric in METRICS.items()
+        }
+        self.metrics = MetricCollection({"loss": MeanLoss()} | metrics, prefix=f"{split}/", compute_groups=False)
         self.batches: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def add(self, loss: Tensor, scores: Tensor, labels: Tensor) -> None:
-        """Takes one batch: its mean loss, scores (batch, num_classes) and labels (batch,)."""
+        """Adds one batch: its mean loss, scores (batch, num_classes) and labels (batch,)."""
         if self.batches and (len(self.batches) == COUNTED_AT_ONCE or len(labels) != len(self.batches[0][2])):
             self.count()
         self.batches.append((loss.detach(), scores.detach(), labels))
@@ -79,7 +77,7 @@ class Tally(nn.Module):
         self.batches.clear()
 
     def take(self) -> dict[str, Tensor]:
-        """The split's loss and accuracy; counting starts anew."""
+        """Returns the split's loss and metrics, and starts over."""
         if self.batches:
             self.count()
         values: dict[str, Tensor] = self.metrics.compute()
@@ -90,15 +88,16 @@ class Tally(nn.Module):
 class ClassificationTask(LightningModule):
     """Trains and measures any network that turns images into scores.
 
-    Logs `loss` and `acc` of `train`, `val` and `test`, exact over the whole split, with the epoch (from 1) as step.
+    Logs the loss and the metrics of `train`, `val` and `test`, exact over the whole split, with the epoch, from 1, as
+    the step.
 
     Args:
         network: images to scores, and its loss.
-        num_classes: length of the scores.
+        num_classes: number of scores.
         optimizer: called with the network's parameters; None for a task that only measures.
-        scheduler: called with the optimizer and `total_steps`; stepped after every optimizer step. None of its making
-            leaves the learning rate alone.
-        cuda_graph: on a GPU, work out the gradients of an execution's batches by a captured graph.
+        scheduler: called with the optimizer and `total_steps`, then stepped after every optimizer step. If it returns
+            None, the learning rate stays.
+        cuda_graph: on a GPU, compute the gradients of an execution's batches by a captured graph.
 
     Raises:
         BadInput: the optimizer refuses its settings.
@@ -108,10 +107,10 @@ class ClassificationTask(LightningModule):
     def __init__(
         self,
         network: Classifier,
-        *,
         num_classes: int,
         optimizer: Callable[..., Optimizer] | None = None,
         scheduler: Callable[..., LRScheduler | None] | None = None,
+        *,
         cuda_graph: bool = False,
     ) -> None:
         super().__init__()
@@ -129,17 +128,16 @@ class ClassificationTask(LightningModule):
 
     def on_fit_start(self) -> None:
         captured = self.cuda_graph and self.device.type == "cuda"
-        make = CapturedGradients if captured else Gradients
-        self.gradients = make(self.network, self.trainer.precision_plugin.train_step_context)
+        self.gradients = gradients_of(self.network, self.trainer, captured=captured)
 
     def on_train_batch_start(self, batch: Batch | Execution, batch_idx: int) -> None:
         """Trains on all batches of an execution but the last, which is left to Lightning."""
         if isinstance(batch, Execution):
-            self.train_on(batch.all_but_last())
+            train_on(batch.all_but_last(), self, gradients=self.gradients, count=self.train_tally.add)
 
     def training_step(self, batch: Batch | Execution, batch_idx: int) -> Tensor:
-        if isinstance(batch, Execution):  # Lightning sees to the precision of a plain batch
-            batch = cast(Batch, self.trainer.precision_plugin.convert_input(batch.last()))
+        if isinstance(batch, Execution):
+            batch = as_input(batch.last(), self.trainer)
         loss, _ = self.measure(batch, self.train_tally)
         return loss
 
@@ -153,64 +151,47 @@ class ClassificationTask(LightningModule):
         _, scores = self.measure(batch, self.test_tally)
         return scores
 
+    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Returns the scores; the labels are not looked at."""
+        images, _ = batch
+        scores: Tensor = self.network(images)
+        return scores
+
     def measure(self, batch: Batch, tally: Tally) -> tuple[Tensor, Tensor]:
-        """The loss and the scores of one batch, counted into its split's tally."""
+        """The loss and the scores of one batch, which is added to its split's tally."""
         images, labels = batch
         scores: Tensor = self.network(images)
         loss: Tensor = self.network.loss(scores=scores, labels=labels)
         tally.add(loss, scores, labels)
         return loss, scores
 
-    def train_on(self, batches: Iterable[Batch]) -> None:
-        """An optimizer step for each batch, as Lightning makes it for a plain trainer on one device."""
-        trainer, optimizer = self.trainer, self.trainer.optimizers[0]
-        scheduler = cast(LRScheduler | None, self.lr_schedulers())
-        convert, gradients, tally = trainer.precision_plugin.convert_input, self.gradients, self.train_tally
-        global_step = trainer.fit_loop.epoch_loop.automatic_optimization.optim_progress.optimizer.step
-        for batch in batches:
-            images, labels = convert(batch)
-            loss, scores = gradients(images, labels)
-            tally.add(loss, scores, labels)
-            if trainer.gradient_clip_val:
-                self.clip_gradients(optimizer, trainer.gradient_clip_val, trainer.gradient_clip_algorithm)
-            optimizer.step()
-            global_step.increment_by(1)
-            if scheduler is not None:
-                scheduler.step()
-
     def on_train_epoch_end(self) -> None:
-        self.report(self.train_tally, epoch=self.current_epoch + 1)
+        self.log_split(self.train_tally, epoch=self.current_epoch + 1)
 
     def on_validation_epoch_end(self) -> None:
-        self.report(self.val_tally, epoch=self.current_epoch + 1)
+        self.log_split(self.val_tally, epoch=self.current_epoch + 1)
 
     def on_test_epoch_end(self) -> None:
-        self.report(self.test_tally, epoch=self.current_epoch)  # all of them have been trained
+        self.log_split(self.test_tally, epoch=self.current_epoch)  # the fit has counted its last epoch
 
-    def report(self, tally: Tally, *, epoch: int) -> None:
-        """Logs a split's loss and accuracy."""
+    def log_split(self, tally: Tally, *, epoch: int) -> None:
+        """Logs the loss and the metrics of a split."""
         values = tally.take()
         for name, value in values.items():
             if not torch.isfinite(value):
                 raise Diverged(
                     f"training diverged: {name} is {value.item()} in epoch {epoch}. Try a smaller optimizer.lr."
                 )
-        # In a distributed run the metrics have already been gathered: sync_dist only says so to Lightning.
+        # In a distributed run torchmetrics has already gathered the values; `sync_dist` only keeps Lightning quiet.
         self.log_dict(values | {"step": float(epoch)}, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
-        assert self.make_optimizer and self.make_scheduler
+        assert self.make_optimizer and self.make_scheduler, "a task without an optimizer only measures"
         try:
             optimizer = self.make_optimizer(self.network.parameters())
         except (TypeError, ValueError) as error:
             raise BadInput(f"the optimizer cannot be made: {error}.") from error
-        scheduler = self.make_scheduler(optimizer, total_steps=self.total_steps())
+        scheduler = self.make_scheduler(optimizer, total_steps=steps_of_fit(self.trainer))
         if scheduler is None:
             return optimizer
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
-
-    def total_steps(self) -> int:
-        """Optimizer steps of the whole fit."""
-        steps = int(self.trainer.estimated_stepping_batches)  # makes the loader, if it is not there yet
-        loader = self.trainer.train_dataloader
-        return steps * len(loader.loader) // len(loader) if isinstance(loader, Executions) else steps

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from src.composer import CONF
+from src.command.compose import CONF
 from src.train import train
 from tests.conftest import Compose
 

@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 
 from src.eval import main
 from src.files import write_json
-from src.run import flat
+from src.settings import flat
 from src.train import train
 from tests.conftest import Compose
 

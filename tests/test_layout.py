@@ -8,14 +8,20 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-COMMANDS = {"src.train", "src.eval", "src.predict", "src.results", "src.data.__main__"}
+COMMANDS = {"src.train", "src.eval", "src.predict", "src.results", "src.data"}
 AROUND_COMMANDS = {  # the part that all commands share, and Hydra's plugins
-    *("src.command_line", "src.composer", "src.jobs", "src.folders", "src.finished"),
     *(
-        "src.finished",
+        "src.command.command_line",
+        "src.command.compose",
+        "src.command.jobs",
+        "src.command.output_folder",
+        "src.finished.reopen",
+    ),
+    *(
+        "src.finished.reopen",
         "src.sweep.hydra_plugins.classifier_lab",
         "src.sweep.sweeper",
-        "src.sweep.optuna_sweeper",
+        "src.sweep.search",
         "src.sweep.space",
     ),
 }
@@ -59,14 +65,16 @@ def test_the_task_knows_no_concrete_network_and_no_data_set() -> None:
     assert not {name for name in found if name.startswith("src.data")}
 
 
-@pytest.mark.parametrize("name", ["src.train", "src.results", "src.checks", "src.run", "src.data", "src.data.__main__"])
+@pytest.mark.parametrize("name", ["src.train", "src.results", "src.rules", "src.run.result", "src.data", "src.data"])
 def test_what_answers_before_training_does_not_wait_for_torch(name: str) -> None:
     code = f"import sys, {name}; sys.exit('torch' in sys.modules or 'lightning' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
 def test_a_command_is_checked_without_torch() -> None:
-    check = "from src.jobs import checked_jobs; checked_jobs(['model=mlp', 'optimizer.lr=0.1,1'], multirun=True)"
+    check = (
+        "from src.command.jobs import checked_jobs; checked_jobs(['model=mlp', 'optimizer.lr=0.1,1'], multirun=True)"
+    )
     code = f"import sys; {check}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 

@@ -1,11 +1,10 @@
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+from src.build import named
 from src.networks import (
-    ACTIVATIONS,
-    LOSSES,
     MLP,
     Classifier,
     LinearRegression,
@@ -15,12 +14,19 @@ from src.networks import (
     probabilities,
     softmax_from_scratch,
 )
+from src.settings import choices
 
 SHAPE = (1, 4, 4)
 
 
 def mlp(**settings: object) -> MLP:
-    defaults = {"hidden_sizes": [8], "activation": "relu", "dropout": 0.0, "batch_norm": False, "loss": "cross_entropy"}
+    defaults = {
+        "hidden_sizes": [8],
+        "activation": nn.ReLU,
+        "dropout": 0.0,
+        "batch_norm": False,
+        "loss": F.cross_entropy,
+    }
     return MLP(image_shape=SHAPE, num_classes=3, **(defaults | settings))  # type: ignore[arg-type]
 
 
@@ -31,7 +37,7 @@ def batch(count: int = 16, seed: int = 0) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("kind", [LinearRegression, SoftmaxRegression, SoftmaxRegressionScratch])
 def test_linear_networks_start_from_weights_of_std_001_and_zero_biases(kind: type[Classifier]) -> None:
-    network = kind(image_shape=(1, 28, 28), num_classes=10, loss="cross_entropy")
+    network = kind(image_shape=(1, 28, 28), num_classes=10, loss=F.cross_entropy)
     biases, weights = sorted(network.parameters(), key=Tensor.numel)
     assert weights.std().item() == pytest.approx(0.01, rel=0.05)
     assert biases.eq(0).all()
@@ -39,9 +45,9 @@ def test_linear_networks_start_from_weights_of_std_001_and_zero_biases(kind: typ
 
 def test_softmax_scratch_equals_softmax_step_by_step() -> None:
     torch.manual_seed(3)
-    concise = SoftmaxRegression(image_shape=SHAPE, num_classes=3, loss="cross_entropy")
+    concise = SoftmaxRegression(image_shape=SHAPE, num_classes=3, loss=F.cross_entropy)
     torch.manual_seed(3)
-    scratch = SoftmaxRegressionScratch(image_shape=SHAPE, num_classes=3, loss="cross_entropy")
+    scratch = SoftmaxRegressionScratch(image_shape=SHAPE, num_classes=3, loss=F.cross_entropy)
     optimizers = [torch.optim.SGD(network.parameters(), lr=0.5) for network in (concise, scratch)]
     for step in range(50):
         images, labels = batch(seed=step)
@@ -61,7 +67,7 @@ def test_softmax_scratch_equals_softmax_step_by_step() -> None:
 def test_cross_entropy_equals_log_softmax_followed_by_negative_log_likelihood() -> None:
     scores, labels = torch.randn(32, 5) * 4, torch.randint(5, (32,))
     expected = F.nll_loss(F.log_softmax(scores, dim=1), labels)
-    torch.testing.assert_close(LOSSES["cross_entropy"](scores, labels), expected)
+    torch.testing.assert_close(F.cross_entropy(scores, labels), expected)
     torch.testing.assert_close(cross_entropy_from_scratch(scores, labels), expected)
 
 
@@ -83,14 +89,15 @@ def test_probabilities_are_the_softmax_of_the_scores() -> None:
 )
 def test_regression_losses_measure_the_distance_to_one_hot_targets(loss: str, expected: float) -> None:
     scores, labels = torch.tensor([[0.0, 2.0, 2.0]]), torch.tensor([1])  # off by 0, 1 and 2 from (0, 1, 0)
-    assert LOSSES[loss](scores, labels).item() == pytest.approx(expected)
+    assert named("model/loss", loss)(scores, labels).item() == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", choices("model/loss"))
 @pytest.mark.parametrize("kind", [LinearRegression, SoftmaxRegression, SoftmaxRegressionScratch, MLP])
 def test_every_network_learns_by_every_loss(kind: type[Classifier], loss: str) -> None:
     torch.manual_seed(0)
-    network = mlp(loss=loss) if kind is MLP else kind(image_shape=SHAPE, num_classes=3, loss=loss)
+    function = named("model/loss", loss)
+    network = mlp(loss=function) if kind is MLP else kind(image_shape=SHAPE, num_classes=3, loss=function)
     optimizer = torch.optim.Adam(network.parameters(), lr=0.05)
     images, labels = batch()
     losses = []
@@ -104,7 +111,7 @@ def test_every_network_learns_by_every_loss(kind: type[Classifier], loss: str) -
 
 
 def test_mlp_has_the_hidden_layers_that_were_asked_for() -> None:
-    network = mlp(hidden_sizes=[8, 5], activation="tanh", dropout=0.5, batch_norm=True)
+    network = mlp(hidden_sizes=[8, 5], activation=nn.Tanh, dropout=0.5, batch_norm=True)
     assert [type(layer).__name__ for layer in network.layers] == [
         "Flatten",
         *("Linear", "BatchNorm1d", "Tanh", "Dropout"),
@@ -122,8 +129,8 @@ def test_networks_give_scores_and_not_probabilities() -> None:
     assert network(images).min() > 1
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("activation", choices("model/activation"))
 def test_every_activation_is_named_for_what_it_computes(activation: str) -> None:
     inputs = torch.linspace(-3, 3, 13)
     function = getattr(torch, activation, None) or getattr(F, activation)
-    torch.testing.assert_close(ACTIVATIONS[activation]()(inputs), function(inputs))
+    torch.testing.assert_close(named("model/activation", activation)()(inputs), function(inputs))

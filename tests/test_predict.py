@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 from src.errors import BadInput
-from src.finished import evaluated, opened
+from src.finished.measure import evaluated
+from src.finished.reopen import opened
 from src.predict import files_of, main
 from tests.conftest import Compose
 from tests.test_eval import in_an_empty_folder, trained

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-import src.data.__main__ as data_command
+import src.data as data_command
 import src.eval as eval_command
-from src import jobs, predict
-from src.composer import CONF
+from src import predict
+from src.command import jobs
+from src.command.compose import CONF
+from src.command.jobs import checked_jobs
 from src.errors import BadInput
-from src.jobs import checked_jobs
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()

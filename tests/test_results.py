@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from src.results import main
-from tests.conftest import Sweep
+from tests.sweeps import Sweep
 
 ROOT = Path(__file__).resolve().parents[1]
 Captured = pytest.CaptureFixture[str]

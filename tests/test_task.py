@@ -6,6 +6,7 @@ import pytest
 import torch
 from lightning import Trainer
 from torch import Tensor
+from torch.nn import functional as F
 
 from src.errors import BadInput, Diverged
 from src.networks import SoftmaxRegression
@@ -35,7 +36,7 @@ def batches(*sizes: int) -> Fixed:
 
 def task(lr: float = 0.5, scheduler: object = constant) -> ClassificationTask:
     torch.manual_seed(0)
-    network = SoftmaxRegression(image_shape=(1, 2, 2), num_classes=3, loss="cross_entropy")
+    network = SoftmaxRegression(image_shape=(1, 2, 2), num_classes=3, loss=F.cross_entropy)
     return ClassificationTask(
         network,
         num_classes=3,

@@ -1,4 +1,4 @@
-"""Runs commands as forks of a process that has everything imported already: a start takes a moment, not seconds.
+"""Runs commands as forks of a process that has everything imported, for processes.py.
 
 Reads lines of JSON, `{"arguments": [...], "log": file, "fail": {"seed": kind}}`; prints the process id of each.
 """
@@ -13,12 +13,12 @@ from typing import Any
 import lightning  # noqa: F401
 import torch
 
-import src.checkpoints
-import src.history
-import src.progress
+import src.run.checkpoints
+import src.run.fit_state
+import src.run.progress
 import src.task
 import src.train
-from src.command_line import run_command
+from src.command.command_line import run_command
 
 FAILURES = {
     "exception": ValueError("injected"),
@@ -32,7 +32,7 @@ def work(arguments: list[str], log: str, fail: dict[str, str]) -> int:
     os.dup2(file, 1)
     os.dup2(file, 2)
     sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1) for number in (1, 2))
-    sys.argv = ["train.py", *arguments]
+    sys.argv = ["train.py"]
     train = src.train.train
 
     def failing(cfg: Any, run_dir: Path, **settings: Any) -> Any:
@@ -42,7 +42,7 @@ def work(arguments: list[str], log: str, fail: dict[str, str]) -> int:
 
     src.train.train = failing
     try:
-        return run_command(src.train.main)
+        return run_command(arguments, src.train.main, src.train.share)
     except SystemExit as stopped:
         return int(stopped.code or 0)
 

@@ -1,1 +1,1 @@
-"""Sweeps: what they are made of, how they go, and what came of them."""
+"""Sweeps: planned, launched, watched, searched and ranked."""

@@ -1,4 +1,4 @@
-"""The plan of a sweep, sweep.json: its jobs, their folders, and what makes a job the same as an earlier one."""
+"""The plan of a sweep, sweep.json: its jobs, their folders, and which of them an earlier command has planned."""
 
 import json
 import re
@@ -10,79 +10,64 @@ from typing import Any
 
 from src.errors import BadInput, DataError
 from src.files import read_json, write_json
-from src.run import read_result
+from src.run.result import read_result
 from src.settings import NOT_RESULTS, is_result, key_of
 
 PLAN_FILE = "sweep.json"
-LONGEST_FOLDER_NAME = 120  # file systems allow 255 bytes
-UNTYPED = "left to the other settings"
+LONGEST_FOLDER_NAME = 120  # bytes; file systems allow 255
+UNTYPED = "left to the other settings"  # the value of a setting that was not typed
 
 
 @dataclass(frozen=True)
 class Job:
-    """One run.
+    """One run of a sweep."""
 
-    Attributes:
-        folder: its name in the sweep's folder.
-        overrides: as typed, without Hydra's own.
-        settings: the whole config, resolved, its keys written with dots.
-    """
-
-    folder: str
-    overrides: list[str]
-    settings: dict[str, Any]
+    folder: str  # its name in the sweep's folder
+    overrides: list[str]  # what was typed for it, without Hydra's own overrides
+    settings: dict[str, Any]  # all settings that its result depends on, by their keys
 
     @property
     def identity(self) -> str:
-        """The same for two jobs that must have the same result."""
+        """Equal for jobs that must have the same result."""
         return json.dumps(self.settings, sort_keys=True)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A sweep, or a run as a plan of one job.
+    """A sweep, or a run as a plan of one job."""
 
-    Attributes:
-        overrides: as typed, without Hydra's own.
-        swept: the keys that were given several values, as typed.
-        jobs: in the order they are run; those of a search so far.
-        space: of a search: the values of each key, as typed.
-        num_trials: of a search: how many jobs it will have.
-        settings: of a search: those that its jobs start from.
-    """
-
-    overrides: list[str]
-    swept: list[str]
-    jobs: list[Job]
-    space: dict[str, str] = field(default_factory=dict)
-    num_trials: int = 0
-    settings: dict[str, Any] = field(default_factory=dict)
+    overrides: list[str]  # what was typed, without Hydra's own overrides
+    swept: list[str]  # the keys that were given several values, as typed
+    jobs: list[Job]  # in the order they are run; for a search, those proposed so far
+    space: dict[str, str] = field(default_factory=dict)  # search only: the values of each key, as typed
+    num_trials: int = 0  # search only: the number of jobs it will have
+    settings: dict[str, Any] = field(default_factory=dict)  # search only: the settings that its jobs start from
 
     def constants(self) -> dict[str, Any]:
-        """The settings that are the same in all jobs."""
+        """The settings with the same value in all jobs."""
         if self.space:
             return self.settings
         first, *others = (job.settings for job in self.jobs)
         return {key: value for key, value in first.items() if all(same(job, key, value) for job in others)}
 
     def keys(self) -> set[str]:
-        """The settings that any of the jobs has."""
+        """The keys of all settings that any job has."""
         return {*self.settings, *(key for job in self.jobs for key in job.settings)}
 
     def own_overrides(self, job: Job) -> list[str]:
-        """What tells a job from the others: its overrides of the swept keys."""
+        """A job's overrides of the swept keys, which distinguish it from the other jobs."""
         return [text for text in job.overrides if key_of(text) in self.swept]
 
 
 def same(settings: Mapping[str, Any], key: str, value: Any) -> bool:
-    """Whether a setting is there with this value, and written alike: 1, 1.0 and true are equal in Python."""
+    """Whether a setting has this value in the same notation. In Python alone, 1, 1.0 and True are equal."""
     return key in settings and json.dumps(settings[key]) == json.dumps(value)
 
 
 def new_plan(
     *, overrides: Sequence[str], swept: Sequence[str], jobs: Sequence[tuple[list[str], dict[str, Any]]]
 ) -> Plan:
-    """A plan of jobs, each given by its overrides and settings; one that is there twice is run once."""
+    """A plan of jobs, each given by its overrides and settings. A job that occurs twice is planned once."""
     planned: dict[str, Job] = {}
     for own, settings in jobs:
         job = new_job(len(planned), own, settings, swept)
@@ -96,9 +81,9 @@ def new_job(number: int, overrides: list[str], settings: dict[str, Any], swept: 
 
 
 def folder_name(number: int, overrides: Sequence[str], swept: Sequence[str] = ()) -> str:
-    """The name of a job's folder: `003_optimizer.lr=0.1,model=mlp`, with nothing that a file system or shell minds.
+    """The name of a job's folder, such as `003_optimizer.lr=0.1,model=mlp`, safe for file systems and shells.
 
-    What is swept comes first: a name that would be too long is cut.
+    Swept keys come first, because a name that is too long is cut.
     """
     shown = [text for text in overrides if key_of(text) not in NOT_RESULTS]
     text = ",".join(sorted(shown, key=lambda text: (key_of(text) not in swept, text)))
@@ -106,7 +91,7 @@ def folder_name(number: int, overrides: Sequence[str], swept: Sequence[str] = ()
 
 
 def as_name(text: str) -> str:
-    """A text as the name of a folder, cut where it is too long."""
+    """A text as a folder's name: without special characters, and cut if it is too long."""
     name = re.sub(r"[^A-Za-z0-9_.,=+-]", "", text.replace("/", "-"))
     if len(name) <= LONGEST_FOLDER_NAME:
         return name
@@ -114,9 +99,9 @@ def as_name(text: str) -> str:
 
 
 def differences(old: Plan, new: Plan) -> dict[str, tuple[Any, Any]]:
-    """The settings that are one value in all old jobs and another in all new ones, though no sweep is over them.
+    """The settings that have one value in all old jobs and another in all new ones, although they are not swept.
 
-    What was typed comes first: other settings may follow from it.
+    Typed settings come first, because others may follow from them.
     """
     swept = {*old.swept, *new.swept}
     typed = {key_of(text) for text in (*old.overrides, *new.overrides)}
@@ -128,7 +113,7 @@ def differences(old: Plan, new: Plan) -> dict[str, tuple[Any, Any]]:
 
     shared = sorted((key for key in before if key in now), key=lambda key: key not in typed)
     found = {key: (before[key], now[key]) for key in shared if before[key] != now[key] and not is_swept(key)}
-    # What other settings make different from job to job can still be typed for all.
+    # A setting that differs from job to job because of others may still have been typed for all jobs.
     then, today = ({key_of(text): text.partition("=")[2] for text in plan.overrides} for plan in (old, new))
     unequal = {key: (then.get(key, UNTYPED), today.get(key, UNTYPED)) for key in then.keys() | today.keys()}
     several = (old.keys() | new.keys()) - swept - set(shared)
@@ -139,7 +124,7 @@ def joined(old: Plan, new: Plan, folder: Path) -> Plan:
     """The new plan in the old one's folder: jobs that were planned before keep their folders, others get new ones.
 
     Raises:
-        BadInput: the results would not belong together.
+        BadInput: the two plans differ in more than their swept values.
     """
     if old.space != new.space:
         raise BadInput(
@@ -150,7 +135,7 @@ def joined(old: Plan, new: Plan, folder: Path) -> Plan:
         key, (before, now) = next(iter(mixed.items()))
         others = f" ({len(mixed)} settings differ: {', '.join(mixed)})" if len(mixed) > 1 else ""
         hint = f"Type {key}={before}" if before != UNTYPED else "Leave it out"
-        if key.endswith("._target_"):  # which another choice has brought
+        if key.endswith("._target_"):  # another choice was typed
             hint = f"Type the same {key.partition('.')[0]}"
         raise BadInput(
             f"resume would mix results: {key} was {before} in {folder}, and is {now} now{others}. "
@@ -167,23 +152,19 @@ def joined(old: Plan, new: Plan, folder: Path) -> Plan:
 
 
 def unfinished(plan: Plan, folder: Path, *, retry_failed: bool) -> list[Job]:
-    """The jobs of a plan that are still to be run."""
+    """The jobs of a plan that still have to be run."""
     done = {"completed"} if retry_failed else {"completed", "failed"}
     return [job for job in plan.jobs if status(folder / job.folder) not in done]
 
 
 def status(run_dir: Path) -> str:
-    """How a run ended, by its metrics.json; `unfinished` where there is none."""
+    """How a run ended, by its metrics.json; `unfinished` if there is none."""
     return str(read_result(run_dir).get("status", "unfinished"))
 
 
 def write_plan(plan: Plan, folder: Path, *, launched: Sequence[Job]) -> None:
-    """Writes sweep.json. Jobs of earlier commands that `plan` does not have stay in it.
-
-    Args:
-        plan: of the command that was typed.
-        folder: of the sweep.
-        launched: the jobs that are run now.
+    """Writes sweep.json for the command that was typed, and the jobs that it runs now. Jobs of earlier
+    commands stay.
     """
     earlier = read_plan(folder)
     jobs = {job.folder: job for job in (*(earlier.jobs if earlier else ()), *plan.jobs)}
@@ -206,10 +187,10 @@ def write_plan(plan: Plan, folder: Path, *, launched: Sequence[Job]) -> None:
 
 
 def read_plan(folder: Path) -> Plan | None:
-    """The plan of a sweep's folder, if it is one.
+    """The plan in a sweep's folder; None if the folder holds no sweep.
 
     Raises:
-        DataError: its file is damaged.
+        DataError: the plan is damaged.
     """
     try:
         content = read_json(folder / PLAN_FILE)
@@ -224,7 +205,7 @@ def read_plan(folder: Path) -> Plan | None:
 
 
 def launched_jobs(folder: Path) -> list[Job]:
-    """The jobs that the last command in a sweep's folder runs."""
+    """The jobs that the newest command in a sweep's folder runs."""
     plan = read_plan(folder)
     launched = (read_json(folder / PLAN_FILE) or {}).get("launched", [])
     jobs = {job.folder: job for job in plan.jobs} if plan else {}

@@ -1,4 +1,4 @@
-"""An Optuna study in a sweep's folder, and the callback by which its trials are stopped when they fall behind."""
+"""The Optuna study of a search, in the sweep's folder, and the callback that prunes trials which fall behind."""
 
 import os
 from pathlib import Path
@@ -7,34 +7,28 @@ from typing import TYPE_CHECKING, Any, cast
 from filelock import FileLock
 from lightning import Callback, LightningModule, Trainer
 
+from src.metrics import MONITOR
+
 if TYPE_CHECKING:
-    from optuna import Study
+    from optuna import Study, Trial
 
-
-STOPPED = "stopped after epoch"
-
-
-def cut_torn_line(journal: Path, lock: FileLock) -> None:
-    """Removes what a killed process has left of a line: with another one behind it, Optuna could not read it."""
-    with lock:
-        content = journal.read_bytes() if journal.exists() else b""
-        if content and not content.endswith(b"\n"):
-            os.truncate(journal, content.rfind(b"\n") + 1)
+PRUNED_AFTER = "stopped after epoch"  # attribute of a trial
 
 
 def open_study(journal: Path, *, seed: int, min_epochs: int, reduction_factor: int) -> "Study":
-    """The study of a journal, which is made if need be.
+    """The study in a journal file, which is created if it is missing.
 
     Args:
         journal: a file that several processes may write to.
-        seed: of the sampler, a Tree-structured Parzen Estimator (Bergstra et al., 2011).
-        min_epochs: before the first halving.
-        reduction_factor: of asynchronous successive halving (Li et al., 2020); 1 stops no trial.
+        seed: seed of the sampler, a Tree-structured Parzen Estimator (Bergstra et al., 2011).
+        min_epochs: number of epochs before the first halving.
+        reduction_factor: asynchronous successive halving (Li et al., 2020) keeps one trial in this many; 1 keeps all.
     """
     import optuna
     from optuna.storages.journal import JournalFileBackend, JournalStorage
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    # Optuna's own locks are links or files, which stay after a kill.
     lock = FileLock(journal.with_name(f".{journal.name}.lock"))
     cut_torn_line(journal, lock)
     halving = optuna.pruners.SuccessiveHalvingPruner(min_epochs, max(2, reduction_factor))
@@ -45,46 +39,57 @@ def open_study(journal: Path, *, seed: int, min_epochs: int, reduction_factor: i
         direction="maximize",
         load_if_exists=True,
     )
-    # A search that goes on draws anew: the same draws would propose the same jobs.
+    # With the same seed, a resumed search would propose the same jobs again.
     study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.get_trials(deepcopy=False)))
     return study
 
 
-class Pruner(Callback):
-    """Reports each epoch's validation accuracy to a trial, and ends the fit when the study says so.
+def cut_torn_line(journal: Path, lock: FileLock) -> None:
+    """Removes the incomplete last line that a killed process has left; Optuna cannot read lines after it."""
+    with lock:
+        content = journal.read_bytes() if journal.exists() else b""
+        if content and not content.endswith(b"\n"):
+            os.truncate(journal, content.rfind(b"\n") + 1)
 
-    Args:
-        journal: of the study.
-        trial: its number.
-        min_epochs: as of the study.
-        reduction_factor: as of the study.
+
+def attached(study: "Study", number: int) -> "Trial":
+    """A trial that another process has asked for, to report to.
+
+    Private: `FrozenTrial._trial_id` of optuna 5.0. Publicly, only the process that asks for a trial can report to it.
     """
+    from optuna import Trial
+
+    return Trial(study, study.get_trials(deepcopy=False)[number]._trial_id)
+
+
+class Pruner(Callback):
+    """Reports each epoch's validation accuracy to the trial with a number, and ends the fit if the study prunes it."""
 
     def __init__(self, journal: str, trial: int, min_epochs: int, reduction_factor: int) -> None:
-        from optuna import Trial
-
-        study = open_study(Path(journal), seed=0, min_epochs=min_epochs, reduction_factor=reduction_factor)
-        self.trial = Trial(study, study.get_trials(deepcopy=False)[trial]._trial_id)
+        self.number = trial
+        self.study = open_study(Path(journal), seed=0, min_epochs=min_epochs, reduction_factor=reduction_factor)
+        self.trial = attached(self.study, trial)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """A fit that was interrupted when it had been told to stop does not go on."""
-        stopped = self.trial.storage.get_trial(self.trial._trial_id).user_attrs.get(STOPPED)
-        if stopped is not None and trainer.current_epoch >= stopped:
+        """Ends a fit that was pruned and then interrupted before it ended."""
+        pruned_after = self.study.get_trials(deepcopy=False)[self.number].user_attrs.get(PRUNED_AFTER)
+        if pruned_after is not None and trainer.current_epoch >= pruned_after:
             trainer.should_stop = True
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         falls_behind = trainer.is_global_zero and self.falls_behind(
-            trainer.callback_metrics["val/acc"].item(), epoch=trainer.current_epoch + 1
+            trainer.callback_metrics[MONITOR].item(), epoch=trainer.current_epoch + 1
         )
         if trainer.strategy.broadcast(falls_behind):
             trainer.should_stop = True
 
     def falls_behind(self, accuracy: float, *, epoch: int) -> bool:
-        known = self.trial.storage.get_trial(self.trial._trial_id)
+        """Reports the accuracy of an epoch; returns whether the study prunes the trial."""
+        known = self.study.get_trials(deepcopy=False)[self.number]
         if epoch in known.intermediate_values:  # reported before the run was interrupted
-            return bool(known.user_attrs.get(STOPPED) == epoch)
+            return bool(known.user_attrs.get(PRUNED_AFTER) == epoch)
         self.trial.report(accuracy, epoch)
         if self.trial.should_prune():
-            self.trial.set_user_attr(STOPPED, epoch)
+            self.trial.set_user_attr(PRUNED_AFTER, epoch)
             return True
         return False

@@ -1,25 +1,26 @@
-"""Hydra's part of a sweep: hands the jobs of sweep.json to whatever launcher was chosen."""
+"""Hydra's sweeper: hands the jobs of sweep.json to the launcher that was chosen."""
 
-import sys
+import io
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
 from hydra.core.plugins import Plugins
-from hydra.core.utils import JobStatus
+from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from src.files import write_json
-from src.run import CONFIG_FILE, METRICS_FILE
+from src.run.result import CONFIG_FILE, METRICS_FILE
 from src.sweep.plan import Job, launched_jobs, read_plan
 from src.sweep.watch import Watch, written
 
 
 class PlannedSweeper(Sweeper):
-    """A sweeper whose sweep has been planned in sweep.json, and that hands its jobs to a launcher."""
+    """A sweeper whose sweep is planned in sweep.json and whose jobs go to a launcher."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.config = config
@@ -30,42 +31,30 @@ class PlannedSweeper(Sweeper):
 
 
 class GridSweeper(PlannedSweeper):
-    """Runs the jobs that were planned for this command, each in the folder that was planned for it.
-
-    Args:
-        params: what Hydra's own sweeper calls so: overrides of a config. They have been planned like typed ones.
-    """
+    """Runs the jobs that were planned for this command, each in its planned folder."""
 
     def __init__(self, params: dict[str, str] | None = None) -> None:
-        self.params = params
+        self.params = params  # overrides in a config; they have been planned like typed ones
 
     def sweep(self, arguments: list[str]) -> Any:
         assert self.config is not None and self.launcher is not None
         folder = Path(self.config.hydra.sweep.dir)
         OmegaConf.save(self.config, folder / "multirun.yaml")
         plan, jobs = read_plan(folder), launched_jobs(folder)
-        assert plan is not None
-        hide_plugins()
+        assert plan is not None, "the command has written the plan"
         with Watch(folder, plan, jobs) as watch:
             launch(self.launcher, {job.folder: job.overrides for job in jobs}, jobs, watch)
-        return None
 
 
 def launch(launcher: Launcher, overrides: Mapping[str, Sequence[str]], jobs: Sequence[Job], watch: Watch) -> None:
-    """Runs jobs to their ends, whatever becomes of the processes that a launcher starts.
+    """Runs jobs to their ends, even if processes that the launcher starts die.
 
-    Where one has died, the launcher has given up on all. The jobs that had not begun are launched again, and then those
-    that had, one by one: a job whose process dies when it is alone has failed. Its folder tells, as that of a job which
-    failed before it could write anything.
-
-    Args:
-        launcher: of Hydra.
-        overrides: of each job, by its folder.
-        jobs: to run.
-        watch: knows which of them have ended.
+    When a process dies, the launcher gives up on all jobs. Those that had not begun are then launched again together,
+    and those that had begun one by one. A job whose process dies while it runs alone has failed. A job has begun if its
+    folder has a new config.
 
     Raises:
-        Exception: the launcher's own, where no job has begun or ended.
+        Exception: the launcher's own error, if no job has begun or ended.
     """
     batches = [list(jobs)]
     while batches:
@@ -82,33 +71,27 @@ def launch(launcher: Launcher, overrides: Mapping[str, Sequence[str]], jobs: Seq
             if not begun and len(left) == len(batch):
                 raise
             if left == batch and len(batch) == 1:
-                fail(watch.folder, batch[0], f"its process died ({type(error).__name__})")
+                write_failure(watch.folder, batch[0], f"its process died ({type(error).__name__})")
             else:
                 batches += [[job for job in left if job not in begun], *([job] for job in begun)]
             continue
         for job, ended in zip(batch, returns, strict=False):
             if ended.status == JobStatus.FAILED and not watch.has_ended(job):
-                raised = ended._return_value
-                fail(watch.folder, job, f"{type(raised).__name__}: {raised}")
+                write_failure(watch.folder, job, reason_of(ended))
 
 
-def fail(sweep_dir: Path, job: Job, reason: str) -> None:
-    """Writes the result of a job that could not do so itself."""
+def reason_of(ended: JobReturn) -> str:
+    """Why a job failed. Hydra raises the job's error when its return value is asked for, and prints a line before."""
+    try:
+        with redirect_stderr(io.StringIO()):
+            ended.return_value  # noqa: B018
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return "unknown"
+
+
+def write_failure(sweep_dir: Path, job: Job, reason: str) -> None:
+    """Writes the result of a job that could not write it itself."""
     facts = {"seed": job.settings.get("seed"), "overrides": job.overrides}
     (sweep_dir / job.folder).mkdir(exist_ok=True)
     write_json(sweep_dir / job.folder / METRICS_FILE, {"status": "failed", "reason": reason, **facts})
-
-
-def show_plugins() -> None:
-    """Puts our part of `hydra_plugins` on the path, before Hydra looks for plugins."""
-    if (folder := str(Path(__file__).parent)) not in sys.path:
-        sys.path.append(folder)
-
-
-def hide_plugins() -> None:
-    """Launchers send what Hydra knows to other processes, which need not find our sweepers, and could not."""
-    plugins = Plugins.instance()
-    ours = {name for name in plugins.class_name_to_class if name.startswith("hydra_plugins.classifier_lab.")}
-    found = [plugins.class_name_to_class.pop(name) for name in ours]
-    for classes in plugins.plugin_type_to_subclass_list.values():
-        classes[:] = [each for each in classes if each not in found]

@@ -1,4 +1,4 @@
-"""How a sweep goes, told by the process that started it from the files of its jobs: the same with every launcher."""
+"""Progress of a sweep, read by the parent process from its jobs' files: the same with every launcher."""
 
 import shutil
 import sys
@@ -10,23 +10,20 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
-from src.run import METRICS_FILE, read_result
+from src.metrics import MONITOR
+from src.run.result import METRICS_FILE, outcome, read_result
 from src.sweep.leaderboard import write_leaderboard
 from src.sweep.plan import Job, Plan
 
 SECONDS_BETWEEN_LOOKS = 0.25
 TO_LINE_START_AND_CLEAR = "\r\x1b[K"
+CURVES_FILE = "metrics.csv"
 
 
 class Watch:
-    """Prints a line for each job that ends and writes the leaderboard anew; on a terminal, one more moves meanwhile.
+    """Prints a line for each job that ends and rewrites the leaderboard; a terminal also shows the running jobs.
 
-    A context manager around the launch of the jobs: a thread looks at their files some times a second.
-
-    Args:
-        folder: of the sweep.
-        plan: of the whole sweep.
-        jobs: those that are run now.
+    A context manager around the launch of the jobs. A thread looks at their files several times a second.
     """
 
     def __init__(self, folder: Path, plan: Plan, jobs: Sequence[Job], *, out: TextIO | None = None) -> None:
@@ -38,14 +35,16 @@ class Watch:
         self.ended = 0
         self.lock = threading.Lock()
         self.begin(plan, jobs)
-        # Jobs of an earlier command that were never run are not among them.
+        # Jobs that an earlier command planned but never ran are not counted.
         self.total = plan.num_trials or len(self.finished_before()) + len(jobs)
         self.stop = threading.Event()
         self.thread = threading.Thread(target=self.run, name="watch", daemon=True)
 
     def __enter__(self) -> "Watch":
         self.started = time.monotonic()
-        self.tell_finished_before()
+        for job, result in self.finished_before():
+            self.ended += 1
+            self.write(f"[{self.ended}/{self.total}] {self.name(job)}   {outcome(result)}   (before)\n")
         self.todo = self.total - self.ended
         self.thread.start()
         return self
@@ -60,7 +59,7 @@ class Watch:
             self.write(TO_LINE_START_AND_CLEAR)
 
     def begin(self, plan: Plan, jobs: Sequence[Job]) -> None:
-        """Watches jobs, too, that are about to start."""
+        """Also watches jobs that are about to start."""
         self.plan = plan
         with self.lock:
             self.before |= {job.folder: written(self.folder / job.folder / METRICS_FILE) for job in jobs}
@@ -68,7 +67,7 @@ class Watch:
 
     def run(self) -> None:
         while not self.stop.wait(SECONDS_BETWEEN_LOOKS):
-            with suppress(OSError):  # a folder that is being made; what is wrong with it, its own job says
+            with suppress(OSError):  # a folder that is just being made; the job itself reports real errors
                 self.look()
 
     def finished_before(self) -> list[tuple[Job, dict[str, Any]]]:
@@ -76,13 +75,8 @@ class Watch:
         found = [(job, read_result(self.folder / job.folder)) for job in others]
         return [(job, result) for job, result in found if result.get("status") in ("completed", "failed")]
 
-    def tell_finished_before(self) -> None:
-        for job, result in self.finished_before():
-            self.ended += 1
-            self.write(f"[{self.ended}/{self.total}] {self.name(job)}   {outcome(result)}   (before)\n")
-
     def look(self) -> None:
-        """Tells of the jobs that have ended since the last look."""
+        """Reports the jobs that have ended since the last look."""
         with self.lock:
             ended = [job for job in self.waiting.values() if self.has_ended(job)]
             for job in ended:
@@ -99,11 +93,11 @@ class Watch:
                 self.write(TO_LINE_START_AND_CLEAR + self.now_running()[:width])
 
     def has_ended(self, job: Job) -> bool:
-        """Whether a job has left a result since it is watched."""
+        """Whether a job has written a result since it is watched."""
         return written(self.folder / job.folder / METRICS_FILE) not in (None, self.before[job.folder])
 
     def now_running(self) -> str:
-        """The line that moves: the jobs that run now, their epochs and validation accuracies."""
+        """The running jobs in a line, with their epochs and validation accuracies."""
         running = []
         for job in self.waiting.values():
             epochs, accuracy = progress(self.folder / job.folder)
@@ -114,7 +108,7 @@ class Watch:
         return "   ".join(filter(None, parts)) if running else ""
 
     def time_left(self) -> str:
-        """For the whole sweep, if it goes on as it went; nothing is said before there is something to go by."""
+        """The time the sweep will still take at its speed so far; empty before there is anything to judge by."""
         started = [
             progress(self.folder / job.folder)[0] / job.settings.get("trainer.max_epochs", 1)
             for job in self.waiting.values()
@@ -128,23 +122,13 @@ class Watch:
         return " ".join(self.plan.own_overrides(job)) or job.folder
 
     def write(self, text: str) -> None:
-        with suppress(BrokenPipeError):  # the jobs go on where nobody reads any more
+        with suppress(BrokenPipeError):  # the jobs go on if nobody reads any more
             self.out.write(text)
             self.out.flush()
 
 
-def outcome(result: dict[str, Any]) -> str:
-    """How a job ended, in a few words."""
-    if result.get("status") != "completed":
-        return f"{result.get('status', 'unfinished')}: {result.get('reason', '')}".rstrip(": ")
-    return (
-        f"val acc {result['val/acc']:.4f} (epoch {result['best_epoch']} of {result['epochs']})   "
-        f"test acc {result['test/acc']:.4f}   {result['train_seconds']:.1f} s"
-    )
-
-
 def written(path: Path) -> int | None:
-    """When a file was written, in nanoseconds: one that an earlier start has left is no news."""
+    """When a file was written, in nanoseconds. It distinguishes a new result from that of an earlier start."""
     try:
         return path.stat().st_mtime_ns
     except OSError:
@@ -152,18 +136,18 @@ def written(path: Path) -> int | None:
 
 
 def progress(run_dir: Path) -> tuple[int, str]:
-    """Epochs that a running job has behind it and its newest validation accuracy, by its metrics.csv."""
+    """The epochs that a running job has completed and its newest validation accuracy, from its metrics.csv."""
     try:
-        head, *rows = (run_dir / "metrics.csv").read_text().splitlines()
+        head, *rows = (run_dir / CURVES_FILE).read_text().splitlines()
     except (OSError, ValueError):
         return 0, ""
     values = dict(zip(head.split(","), rows[-1].split(","), strict=False)) if rows else {}
-    accuracy = values.get("val/acc")
+    accuracy = values.get(MONITOR)
     return len(rows), f"{float(accuracy):.4f}" if accuracy else ""
 
 
 def duration(seconds: float) -> str:
-    """Readable at a glance: `45 s`, `12 min`, `3.5 h`."""
+    """A duration that is quick to read: `45 s`, `12 min`, `3.5 h`."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,1 @@
+"""What is typed, made into checked jobs, and a folder for them."""

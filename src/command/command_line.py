@@ -1,0 +1,133 @@
+"""The command line of `python -m src.train`: what was typed is answered, refused, or run."""
+
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra
+from omegaconf import DictConfig, OmegaConf
+
+from src import settings
+from src.command.argv import LEAVES_NO_FILES, Typed, folder_override, hand_over, parse
+from src.command.compose import prepare_hydra
+from src.command.frame import reported
+from src.command.jobs import Jobs, checked_jobs
+from src.command.output_folder import claim
+from src.command.processes import is_helper_process, stop_on_signals
+from src.command.resume import Claim
+from src.errors import SWEEP_HAD_FAILURES, BadInput
+from src.files import load_yaml, typeable
+from src.run.result import outcome, read_result
+from src.sweep.plan import read_plan, status, write_plan
+from src.sweep.report import report_sweep
+
+Task = Callable[[DictConfig], None]
+
+
+def run_command(
+    words: Sequence[str], run: Task, share: Task, *, after_sweep: Callable[[Path], Any] = lambda sweep_dir: None
+) -> int:
+    """Answers what was typed; returns the exit code.
+
+    Args:
+        words: what was typed after the command's name.
+        run: runs one job, a run or one of a sweep, by its composed config.
+        share: shares the work of a distributed run in a helper process.
+        after_sweep: called with the folder of a sweep that has ended.
+    """
+    stop_on_signals()
+    prepare_hydra()
+    return reported(lambda: answer(parse(words), run, share, after_sweep))
+
+
+def answer(typed: Typed, run: Task, share: Task, after_sweep: Callable[[Path], Any]) -> int:
+    if typed.asks("help") and not typed.asks("config_path", "config_dir"):
+        print(help_text())
+        return 0
+    if typed.asks("help", "hydra_help", "info", "shell_completion"):
+        return with_hydra(run, typed.for_hydra())
+    if is_helper_process():
+        return with_hydra(share, [*typed.for_hydra(), *LEAVES_NO_FILES])
+    refuse_flags(typed)
+    jobs = jobs_of(typed)
+    if typed.asks("cfg"):
+        return show_config(typed, jobs, run)
+    claimed = claim(jobs)
+    return run_sweep(typed, jobs, claimed, run, after_sweep) if jobs.is_sweep else run_once(typed, claimed, run)
+
+
+def with_hydra(task: Task, words: Sequence[str]) -> int:
+    """Lets Hydra answer the words: it composes the config and calls the task, or a sweeper does."""
+    hand_over(hydra.main(version_base="1.3", config_path=str(settings.CONF), config_name="config")(task), words)
+    return 0
+
+
+def refuse_flags(typed: Typed) -> None:
+    if typed.asks("experimental_rerun"):
+        raise BadInput(
+            "--experimental-rerun is not supported: it runs what is in its file. Type the overrides instead."
+        )
+    if typed.asks("cfg") and typed.asks("multirun"):
+        raise BadInput("--cfg shows the config of a single run. Leave out -m.")
+
+
+def jobs_of(typed: Typed) -> Jobs:
+    paths = {name: typed.flags[name] for name in ("config_path", "config_name", "config_dir")}
+    return checked_jobs(typed.overrides, multirun=typed.asks("multirun"), **paths)
+
+
+def show_config(typed: Typed, jobs: Jobs, run: Task) -> int:
+    """Prints a run's config. Hydra would compose it a second time, so only the rarer forms are left to it."""
+    if typed.flags["cfg"] == "job" and not typed.asks("package") and not jobs.is_sweep:
+        print(OmegaConf.to_yaml(jobs.configs[0], resolve=typed.asks("resolve")), end="")
+        return 0
+    return with_hydra(run, typed.for_hydra())
+
+
+def run_once(typed: Typed, claimed: Claim, run: Task) -> int:
+    """Runs once, unless the run was completed before or has failed."""
+    if claimed.left:
+        return with_hydra(run, [*typed.for_hydra(), folder_override("hydra.run.dir", claimed.folder)])
+    result = read_result(claimed.folder)
+    if result["status"] == "completed":
+        print(f"{typeable(claimed.folder)} was completed before: {outcome(result)}")
+        return 0
+    reason = f"{typeable(claimed.folder)} has failed before: {result['reason']}"
+    raise BadInput(f"{reason} Add retry_failed=true to run it again.")
+
+
+def run_sweep(typed: Typed, jobs: Jobs, claimed: Claim, run: Task, after_sweep: Callable[[Path], Any]) -> int:
+    """Runs the jobs of a sweep and prints its leaderboard, however it ends."""
+    if not jobs.space and (repeated := len(jobs.configs) - len(claimed.plan.jobs)):
+        print(f"{repeated} of {len(jobs.configs)} jobs are the same as others, and are run once")
+    write_plan(claimed.plan, claimed.folder, launched=claimed.todo)
+    launched_by = [text for text in jobs.hydra if not is_folder(text)]
+    folder = folder_override("hydra.sweep.dir", claimed.folder.absolute())  # jobs may run in another folder
+    try:
+        with_hydra(run, [*typed.for_hydra(), folder])
+    except SystemExit:
+        report_sweep(claimed.folder, launched_by)
+        again = [word for word in typed.words if not word.startswith("resume=") and not is_folder(word)]
+        words = shlex.join([*again, folder_override("hydra.sweep.dir", claimed.folder), "resume=auto"])
+        print(f"to go on: python -m src.train {words}", file=sys.stderr)
+        raise
+    report_sweep(claimed.folder, launched_by)
+    after_sweep(claimed.folder)
+    plan = claimed.plan if claimed.plan.jobs else read_plan(claimed.folder)  # a search plans its jobs as it goes
+    complete = plan and all(status(claimed.folder / job.folder) == "completed" for job in plan.jobs)
+    return 0 if complete else SWEEP_HAD_FAILURES
+
+
+def is_folder(word: str) -> bool:
+    return word.startswith("hydra.sweep.dir=")
+
+
+def help_text() -> str:
+    """What Hydra prints for `--help`, in half the time: Hydra would compose every choice of every group."""
+    names = [(group, group) for group in settings.groups()]
+    names += [(f"{group}.{inner}", f"{group}/{inner}") for group, _ in names for inner in settings.groups(group)]
+    lines = [f"{name}: {', '.join(settings.choices(group))}" for name, group in names]
+    template: str = load_yaml(settings.CONF / "hydra" / "help" / "lab.yaml")["template"]
+    return template.replace("$APP_CONFIG_GROUPS", "\n".join(lines) + "\n")

@@ -1,0 +1,37 @@
+"""The frame of a command: signals, errors as one line, a quiet end when nobody reads, and the exit code."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from src.command.processes import end_with_reader, stop_on_signals
+from src.errors import NOBODY_READS, LabError, as_known
+
+
+def framed(work: Callable[[Sequence[str]], int], words: Sequence[str], *, usage: str | None) -> int:
+    """Runs a command with the words after its name; returns the exit code. `--help` prints `usage`."""
+    stop_on_signals()
+    end_with_reader()
+    if {"-h", "--help"} & set(words):
+        print(usage)
+        return 0
+    return reported(lambda: work(words))
+
+
+def reported(work: Callable[[], int]) -> int:
+    """Does the work and returns its exit code; known errors are reported in a line."""
+    try:
+        return work()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python writes what is left when it ends
+        return NOBODY_READS
+    except (LabError, OSError) as error:
+        if (known := as_known(error)) is None:
+            raise
+        return report_error(known)
+
+
+def report_error(error: LabError) -> int:
+    """Prints an error; returns its exit code."""
+    print(f"error: {error}", file=sys.stderr)
+    return error.exit_code

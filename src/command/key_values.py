@@ -1,0 +1,59 @@
+"""The words of `src.eval` and `src.predict`: settings of the command itself, and overrides of the finished run."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+
+from src.errors import BadInput, did_you_mean
+
+WITHOUT_A_DOT = ("threads", "matmul_precision")  # keys of a run that may be overridden
+
+
+def own_and_others(words: Sequence[str], defaults: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+    """The command's own settings, with the defaults of those that were not typed, and all other words.
+
+    Raises:
+        BadInput: a word is no `key=value`, or seems to mean another key.
+    """
+    own, others = dict(defaults), []
+    for word in words:
+        key, equals, value = word.partition("=")
+        if key in own and equals:
+            own[key] = value
+        elif (equals and "." in key) or key in WITHOUT_A_DOT:
+            others.append(word)
+        else:
+            hint = did_you_mean(key, own) or (f" Did you mean run={word}?" if not equals and not own["run"] else "")
+            raise BadInput(f"unknown word {word!r}.{hint} Known here: {', '.join(own)}, data.KEY.")
+    return own, others
+
+
+def one_of(key: str, value: str, choices: Sequence[str]) -> str:
+    """The value, which must be one of the choices.
+
+    Raises:
+        BadInput: it is not.
+    """
+    if value not in choices:
+        raise BadInput(f"{key} must be one of {', '.join(choices)}, got {value!r}. Try {key}={choices[0]}.")
+    return value
+
+
+def parsed(overrides: Sequence[str]) -> dict[str, Any]:
+    """Overrides as keys and values.
+
+    Raises:
+        BadInput: one cannot be read, has several values, or adds or removes a key.
+    """
+    found = {}
+    for text in overrides:
+        try:
+            (override,) = OverridesParser.create().parse_overrides([text])
+        except HydraException as error:
+            raise BadInput(f"cannot read the override {text!r}. Write key=value.") from error
+        if override.is_sweep_override() or override.is_delete() or override.is_add():
+            raise BadInput(f"cannot use the override {text!r} here. Write key=value, with one value.")
+        found[override.key_or_group] = override.value()
+    return found

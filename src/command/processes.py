@@ -1,0 +1,105 @@
+"""Signals, worker processes and the helper processes of a distributed run.
+
+The only place that reads environment variables. None is set.
+
+  variable            set by                what it decides here
+  RANK, LOCAL_RANK    Lightning, torchrun   above 0: this process helps with a distributed run
+  WORLD_SIZE          Lightning, torchrun   above 1: the run has helpers to wait for
+
+torch itself reads OMP_NUM_THREADS, the largest number of CPU threads.
+"""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from functools import cache
+from types import FrameType
+from typing import Any, NoReturn
+
+from src.errors import LabError, Stopped
+
+SECONDS_BETWEEN_LOOKS = 1.0
+SECONDS_FOR_HELPERS = 30.0
+
+
+def stop_on_signals() -> None:
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, stop)
+
+
+def stop(signum: int, frame: FrameType | None) -> NoReturn:
+    """Ends the process from wherever it is, through every `finally`: Ctrl-C with 130, SIGTERM with 143."""
+    raise Stopped(128 + signum)
+
+
+def end_with_reader() -> None:
+    """Ends the process quietly when the reader of its output, such as `head`, has ended."""
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+
+
+def settle_in_worker(folder: str, *, ends_with_parent: bool) -> None:
+    """Prepares a process that a launcher has started: works in the command's folder, and stops on Ctrl-C.
+
+    SIGTERM is left to the launcher: submitit waits for the signal that comes with it, and queues the job again.
+    """
+    os.chdir(folder)
+    signal.signal(signal.SIGINT, stop)
+    if ends_with_parent:
+        end_with_parent()
+
+
+@cache  # once in a process, which runs one job after the other
+def end_with_parent() -> None:
+    """Ends this process when its parent is gone. joblib's workers would wait forever after their command is killed."""
+    parent = os.getppid()
+
+    def follow() -> None:
+        while os.getppid() == parent:
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+        os._exit(1)
+
+    threading.Thread(target=follow, name="end_with_parent", daemon=True).start()
+
+
+def is_helper_process() -> bool:
+    """Whether this process was started to share the work of a distributed run."""
+    return any(int(os.environ.get(name, 0)) > 0 for name in ("RANK", "LOCAL_RANK"))
+
+
+def share_work(work: Callable[[], Any]) -> None:
+    """Does a helper process's part of the work. The first process reports what goes wrong."""
+    try:
+        work()
+    except (LabError, RuntimeError) as error:
+        if isinstance(error, LabError) or "Connection closed by peer" in str(error):
+            sys.exit(1)
+        raise
+
+
+def end_distributed_run() -> None:
+    """Waits for the helpers of a distributed run and ends their process group; does nothing for other runs.
+
+    The helpers end first: they fail if this process ends the group before they have received its last message.
+    """
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+        return
+    import torch
+
+    wait_for_children(SECONDS_FOR_HELPERS)
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+def wait_for_children(seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while hasattr(os, "waitpid") and time.monotonic() < deadline:
+        try:
+            ended, _ = os.waitpid(-1, getattr(os, "WNOHANG", 0))
+        except ChildProcessError:
+            return  # none is left
+        if not ended:
+            time.sleep(0.05)

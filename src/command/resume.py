@@ -1,0 +1,152 @@
+"""The earlier run or sweep that a command resumes, and what there is left to do in it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock
+
+from src.build import as_dict, load_config
+from src.errors import BadInput, DataError, LabError
+from src.files import load_yaml, lock, typeable
+from src.run.result import CONFIG_FILE, OVERRIDES_FILE
+from src.settings import flat, is_result
+from src.sweep.plan import PLAN_FILE, Job, Plan, joined, read_plan, status, unfinished
+
+THIS_RUN = "."  # the folder of a run's only job, relative to the run's folder
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A folder that the command may write to."""
+
+    folder: Path  # the folder of the run or sweep
+    plan: Plan  # the command's plan
+    todo: list[Job]  # the jobs of the plan that have to be run
+    left: int  # their number; for a search, how many jobs it may still propose
+    lock: FileLock | None = None  # for a sweep, keeps other processes out of the folder
+    is_same_command: bool = True  # whether an earlier sweep has the same swept keys, and some of these jobs
+
+    def is_complete(self) -> bool:
+        """Whether every job of the command is completed. It is not if some have failed, even if none is left."""
+        return not self.left and all(status(self.folder / job.folder) == "completed" for job in self.plan.jobs)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a command asks for."""
+
+    plan: Plan  # the command's plan
+    is_sweep: bool  # whether it is a sweep or a run
+    resume: str  # `never`, `auto`, `must` or a folder
+    retry_failed: bool  # whether failed jobs are run again
+    wanted: Path  # where the run or sweep would go
+    is_typed: bool  # whether that folder was typed
+
+    @property
+    def key(self) -> str:
+        return folder_key(is_sweep=self.is_sweep)
+
+    @property
+    def kind(self) -> str:
+        return "sweep" if self.is_sweep else "run"
+
+
+def folder_key(*, is_sweep: bool) -> str:
+    return "hydra.sweep.dir" if is_sweep else "hydra.run.dir"
+
+
+def resumed(request: Request) -> Claim | None:
+    """The earlier run or sweep that `resume` means; None to start a new one.
+
+    Raises:
+        BadInput: the folder holds something else, or was made with other settings.
+        DataError: there is nothing to resume, but there must be.
+    """
+    is_folder = request.resume not in ("auto", "must")
+    if is_folder or request.is_typed:
+        folder = Path(request.resume) if is_folder else request.wanted
+        if found := continued(request, folder):
+            return found
+        reason = f"{folder} holds no {request.kind}"
+    else:
+        root = request.wanted.parents[min(1, len(request.wanted.parents) - 1)]  # without the date and the time
+        if found := newest_unfinished(request, root):
+            hint = "" if found.left else ", where all is done but what has failed. Add retry_failed=true for that"
+            print(f"resume={request.resume}: continuing {typeable(found.folder)}{hint}")
+            return found
+        reason = f"{root} holds no unfinished {request.kind} of this command"
+    if is_folder or request.resume == "must":
+        raise DataError(f"nothing to resume: {reason}. Leave resume out to start anew.")
+    print(f"resume=auto: {reason}, starting anew")
+    return None
+
+
+def newest_unfinished(request: Request, root: Path) -> Claim | None:
+    """The newest run or sweep of the same command that is not complete."""
+    for folder in sorted(root.glob("*/*"), reverse=True):
+        if status(folder) == "completed":
+            continue
+        try:
+            found = continued(request, folder)
+        except LabError:
+            continue  # another command's, in use, or damaged
+        if found and (found.left or request.is_sweep) and found.is_same_command and not found.is_complete():
+            return found
+    return None
+
+
+def continued(request: Request, folder: Path) -> Claim | None:
+    """What a plan has left to do in an earlier folder; None if the folder holds no run or sweep.
+
+    Raises:
+        BadInput: it was made with other settings, or another process is using it.
+        DataError: its files are damaged.
+    """
+    plan, is_sweep = request.plan, request.is_sweep
+    if not (folder / (PLAN_FILE if is_sweep else CONFIG_FILE)).is_file():
+        return None
+    joined(earlier_plan(folder, is_sweep=is_sweep), plan, folder)  # refuse first, so a refused folder stays untouched
+    held = hold(folder) if is_sweep else None
+    earlier = earlier_plan(folder, is_sweep=is_sweep)
+    whole = joined(earlier, plan, folder)
+    if plan.space:
+        ended = sum(status(folder / job.folder) in ("completed", "failed") for job in earlier.jobs)
+        return Claim(folder, whole, [], max(0, plan.num_trials - ended), held)
+    todo = unfinished(whole, folder, retry_failed=request.retry_failed)
+    planned = {job.identity for job in earlier.jobs}
+    is_same = set(earlier.swept) == set(plan.swept) and any(job.identity in planned for job in plan.jobs)
+    return Claim(folder, whole, todo, len(todo), held, is_same)
+
+
+def hold(folder: Path) -> FileLock:
+    """Locks a sweep's folder for as long as the returned lock is kept.
+
+    Raises:
+        BadInput: another process is using it, or it is not writable.
+    """
+    try:
+        held = lock(folder / ".lock")
+    except OSError as error:
+        raise BadInput(f"cannot write to {folder} ({error.strerror}). Leave resume out to start anew.") from error
+    if held is None:
+        raise BadInput(
+            f"another process is running the sweep in {folder}. Wait for it, or leave resume out to start anew."
+        )
+    return held
+
+
+def earlier_plan(folder: Path, *, is_sweep: bool) -> Plan:
+    """The plan of the sweep in a folder, or of the run in it.
+
+    Raises:
+        DataError: it is damaged.
+    """
+    if is_sweep and (plan := read_plan(folder)):
+        return plan
+    try:
+        config = flat(as_dict(load_config(folder / CONFIG_FILE)))
+        overrides = list(load_yaml(folder / OVERRIDES_FILE))
+    except Exception as error:  # the errors of YAML and OmegaConf have no common base
+        raise DataError(f"{folder / CONFIG_FILE} is damaged ({type(error).__name__}).") from error
+    settings = {key: value for key, value in config.items() if is_result(key)}
+    return Plan(overrides, [], [Job(THIS_RUN, overrides, settings)])

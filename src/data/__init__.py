@@ -1,1 +1,0 @@
-"""Images and labels, from files or downloads to normalized batches."""

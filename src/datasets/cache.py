@@ -1,0 +1,83 @@
+"""The cache of decoded images: one file for each split, made once and checked every time it is read."""
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy
+import torch
+
+from src.datasets.images import Images, OfficialSets
+from src.errors import NO_ROOM, CannotWrite
+from src.files import exclusive, whole
+
+log = logging.getLogger(__name__)
+
+
+def load_or_make(folder: Path, name: str, *, stamp: str, make: Callable[[], OfficialSets]) -> OfficialSets:
+    """The images from the cache, or made and kept there if it has none with this stamp, which changes with the source.
+
+    One process makes them, others wait for it. If the cache is not writable, the images are made every time.
+
+    Raises:
+        CannotWrite: the disk is full.
+    """
+    if kept := load(folder, name, stamp):
+        return kept
+    sets = None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with exclusive(folder / f"{name}.lock", f"reading {name}"):
+            if kept := load(folder, name, stamp, report=log.warning):  # made by another process while this one waited
+                return kept
+            sets = make()
+            save(folder, name, stamp, sets)
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            raise CannotWrite(
+                f"could not write the cache {folder} ({error.strerror}). Make room, or set data.cache to another "
+                "folder, or to null for none."
+            ) from error
+        log.warning("decoded images are not kept: %s cannot be written (%s). Set data.cache.", folder, error.strerror)
+    return sets or make()
+
+
+def split_files(folder: Path, name: str) -> dict[str, Path]:
+    return {split: folder / f"{name}_{split}.npz" for split in ("train", "test")}
+
+
+def load(folder: Path, name: str, stamp: str, report: Callable[[str], None] = log.debug) -> OfficialSets | None:
+    """The cached images; None if missing, stale or damaged. `report` gets a line about damage."""
+    parts = [load_split(path, stamp, report) for path in split_files(folder, name).values()]
+    if parts[0] is None or parts[1] is None:
+        return None
+    (train, source), (test, _) = parts[0], parts[1]
+    return OfficialSets(train, test, source)
+
+
+def load_split(path: Path, stamp: str, report: Callable[[str], None] = log.debug) -> tuple[Images, str] | None:
+    """The images of one split, and their source."""
+    try:
+        # Arrays only, no pickles. The file is an uncompressed zip archive, and zipfile verifies the CRC-32 of every
+        # member.
+        with path.open("rb") as file, numpy.load(file, allow_pickle=False) as arrays:
+            facts = json.loads(str(arrays["facts"]))
+            if facts["stamp"] != stamp:
+                return None
+            images = Images(torch.from_numpy(arrays["pixels"]), torch.from_numpy(arrays["labels"]))
+    except OSError:
+        return None
+    except Exception as error:  # a damaged archive fails in many ways
+        report(f"{path} is damaged ({error}) and is made again")
+        return None
+    return images, facts["source"]
+
+
+def save(folder: Path, name: str, stamp: str, sets: OfficialSets) -> None:
+    """Writes both splits."""
+    facts = json.dumps({"stamp": stamp, "source": sets.source})
+    for split, path in split_files(folder, name).items():
+        images = getattr(sets, split)
+        with whole(path) as part, part.open("wb") as file:
+            numpy.savez(file, facts=facts, pixels=images.pixels.numpy(), labels=images.labels.numpy())

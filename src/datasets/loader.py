@@ -1,0 +1,165 @@
+"""Batches made by indexing tensors on the training device: no Python code per image, no workers, no copies."""
+
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+import numpy
+import torch
+from torch import Tensor
+
+from src.datasets.augment import Augmented
+from src.datasets.images import Split
+
+EVAL_BATCH_SIZE = 1024  # images scored at once; no result depends on it
+
+
+class Shuffle:
+    """The draws of an epoch. They depend on the seed and the epoch alone, so that a checkpoint need not store them."""
+
+    def __init__(self, count: int, *, seed: int) -> None:
+        self.count = count
+        self.seed = seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before each epoch, counted from 0."""
+        self.epoch = epoch
+
+    def generator(self, stream: int) -> numpy.random.Generator:
+        """A generator for one purpose in this epoch."""
+        # Philox (Salmon et al., 2011) is counter-based: the seed is its key, and each purpose and epoch, from 1, has a
+        # distant part of the counter. No state is carried from epoch to epoch.
+        return numpy.random.Generator(numpy.random.Philox(key=self.seed, counter=[0, 0, stream, self.epoch + 1]))
+
+    def order(self) -> Tensor:
+        """Every index once, (count,)."""
+        return torch.from_numpy(self.generator(0).permutation(self.count))
+
+
+class Batches:
+    """Iterates over (images, labels): float32 (batch, channels, height, width) and int64 (batch,).
+
+    Pixels are scaled as by torchvision's `ToTensor` and `Normalize`: divided by 255, minus mean, over std.
+
+    In a distributed run each process sees its share of every batch, so the batch size does not depend on the number of
+    processes. Training shares are equal: the remainder of a batch after division by the number of processes sits out
+    the epoch. (If that number divides the batch size, only the last batch has a remainder.) Evaluation sees every
+    image exactly once.
+
+    Args:
+        split: the images, on the device where batches are wanted.
+        batch_size: images a step over all processes, or `full`.
+        normalize: mean and std of each channel, or None to leave the pixels in 0..1.
+        shuffle: the order of each epoch, or None for the order of the split.
+        augmented: the same split, shifted and mirrored by a new draw in every epoch; needs `shuffle`.
+        drop_last: leave out the last batch of an epoch if it is smaller.
+        rank: number of this process, from 0.
+        world_size: number of processes.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        *,
+        batch_size: int | Literal["full"],
+        normalize: tuple[Sequence[float], Sequence[float]] | None,
+        shuffle: Shuffle | None,
+        augmented: Augmented | None = None,
+        drop_last: bool = False,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.split = split
+        self.batch_size = len(split) if batch_size == "full" else batch_size
+        self.sampler, self.batch_sampler = shuffle, None  # Lightning looks here for set_epoch
+        self.augmented = augmented
+        self.drop_last = drop_last
+        self.rank = rank
+        self.world_size = world_size
+        self.position = {"epoch": 0, "batches": 0}  # of the last batch that was yielded
+        self.resume_at = self.position
+        self.mean_and_std: list[Tensor] | None = None
+        if normalize is not None:
+            self.mean_and_std = [column(channel_values, split.rows.device) for channel_values in normalize]
+
+    def __len__(self) -> int:
+        if self.sampler is None:
+            return -(-len(range(self.rank, len(self.split), self.world_size)) // self.batch_size)
+        whole, rest = divmod(len(self.split), self.batch_size)
+        return whole + (rest >= self.world_size and not self.drop_last)
+
+    @property
+    def epoch(self) -> int:
+        return self.sampler.epoch if self.sampler is not None else 0
+
+    def batches_done(self) -> int:
+        """Batches of the coming epoch that were yielded before the checkpoint."""
+        return self.resume_at["batches"] if self.resume_at["epoch"] == self.epoch else 0
+
+    def batches_left(self) -> int:
+        return len(self) - self.batches_done()
+
+    def state_dict(self) -> dict[str, int]:
+        """The position of an iteration: its epoch and the number of batches yielded so far."""
+        return dict(self.position)
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """The next iteration continues after this batch if it is of the same epoch."""
+        self.resume_at = state
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        epoch, done = self.epoch, self.batches_done()
+        self.resume_at = {"epoch": 0, "batches": 0}
+        order = self.order()
+        index = self.index().index_select(0, order)
+        labels = self.split.images.labels.index_select(0, self.split.rows.index_select(0, order))
+        for number, batch in enumerate(zip(self.shares(index), self.shares(labels), strict=True), start=1):
+            if number <= done:
+                continue
+            self.position = {"epoch": epoch, "batches": number}
+            yield self.scaled(self.pixels(batch[0])), batch[1]
+
+    def order(self) -> Tensor:
+        """The order of the split's images in this epoch, (count,)."""
+        device = self.split.rows.device
+        if self.sampler is None:
+            return torch.arange(self.rank, len(self.split), self.world_size, device=device)
+        return self.sampler.order().to(device)
+
+    def shares(self, ordered: Tensor) -> Iterator[Tensor]:
+        """This process's share of each batch."""
+        if self.sampler is None:
+            yield from torch.split(ordered, self.batch_size)
+            return
+        for batch in torch.split(ordered, self.batch_size):
+            share = len(batch) // self.world_size
+            if share and not (self.drop_last and len(batch) < self.batch_size):
+                yield batch[self.rank * share : (self.rank + 1) * share]
+
+    def index(self) -> Tensor:
+        """The index of each image's pixels in this epoch, (count,)."""
+        if self.augmented is None or self.sampler is None:
+            return self.split.rows
+        return self.augmented.draw(self.sampler.generator(1))
+
+    def pixels(self, index: Tensor) -> Tensor:
+        if self.augmented is None:
+            return self.split.images.pixels.index_select(0, index)
+        return self.augmented.pixels(index)
+
+    def scaled(self, pixels: Tensor) -> Tensor:
+        return scaled(pixels, self.mean_and_std)
+
+
+def column(channel_values: Sequence[float], device: torch.device) -> Tensor:
+    """One value for each channel, (channels, 1, 1)."""
+    return torch.tensor(channel_values, device=device).view(-1, 1, 1)
+
+
+def scaled(pixels: Tensor, mean_and_std: Sequence[Tensor] | None) -> Tensor:
+    """Bytes to the floats that the network sees. Mean and std are (channels, 1, 1); with None pixels stay in 0..1."""
+    images = pixels.float().div_(255)
+    if mean_and_std is not None:
+        mean, std = mean_and_std
+        images.sub_(mean).div_(std)
+    return images

@@ -1,0 +1,142 @@
+"""The sources of a data set, in their order: found on disk or downloaded, verified, and decoded once."""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from itertools import groupby
+from pathlib import Path
+from typing import Protocol
+
+from src.datasets.cache import load_or_make
+from src.datasets.facts import DataSet
+from src.datasets.images import OfficialSets
+from src.errors import DataError
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A copy of a data set on disk, not yet read."""
+
+    place: str  # where it is, as a result names it
+    files: Sequence[str]  # all files that it consists of
+    # the digest that reading compares the files with; None if they need not be the official bytes
+    verified_by: str | None
+    decode: Callable[[], OfficialSets]  # verifies and decodes the files; raises `DataError` if one is damaged
+
+    def read(self) -> OfficialSets:
+        """The images.
+
+        Raises:
+            DataError: a file is damaged or cannot be read.
+        """
+        with readable():
+            return self.decode()
+
+    def stamp(self) -> str | None:
+        """A short text that changes with the name, size or time of any file; None if a file is missing."""
+        digest = hashlib.sha256(str(Path(self.place).resolve()).encode())
+        try:
+            for path in self.files:
+                found = os.stat(path)  # noqa: PTH116 - there may be tens of thousands, looked at in every run
+                digest.update(f"{path} {found.st_size} {found.st_mtime_ns}\n".encode())
+        except OSError:
+            return None
+        return digest.hexdigest()
+
+
+@contextmanager
+def readable() -> Iterator[None]:
+    """Turns an OSError into a DataError that names the file."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"could not read {error.filename}: {error.strerror}. Try another data.root or data.sources."
+        ) from error
+
+
+class Reader(Protocol):
+    """Knows the files of a data set in one format. Equal for equal facts, so that the jobs of a sweep share images."""
+
+    @property
+    def data_set(self) -> DataSet:
+        """The facts."""
+
+    @property
+    def expected(self) -> str:
+        """The files it looks for, in words."""
+
+    def __hash__(self) -> int: ...
+
+    def find(self, place: Path, class_names: tuple[str, ...]) -> Copy | None:
+        """The copy at a place, or None. Looks at names only and reads nothing."""
+
+    def fetch(self, urls: Sequence[str], root: Path) -> None:
+        """Downloads the official files that are missing in `root`."""
+
+
+@lru_cache(maxsize=4)  # the jobs of a sweep read each data set once
+def read(
+    reader: Reader, class_names: tuple[str, ...], *, sources: tuple[str, ...], root: Path, cache_folder: Path | None
+) -> OfficialSets:
+    """The images of some classes, in the order of the labels, from the first source that has them.
+
+    Raises:
+        DataError: a file is damaged, or no source has the images.
+        CannotWrite: the disk is full.
+    """
+    copy = find_or_fetch(reader, class_names, sources=sources, root=root)
+    stamp = copy.stamp()
+    if cache_folder is None or stamp is None:
+        return copy.read()
+    return load_or_make(cache_folder, cache_name(reader.data_set, class_names), stamp=stamp, make=copy.read)
+
+
+def cache_name(data_set: DataSet, class_names: tuple[str, ...]) -> str:
+    """`cifar-10_airplane+bird`, or the data set's name alone if all classes are kept in their order."""
+    selection = "" if class_names == data_set.class_names else "_" + "+".join(class_names).replace(" ", "-")
+    return data_set.name.lower() + selection
+
+
+def is_address(source: str) -> bool:
+    return source.startswith(("http://", "https://"))
+
+
+def find(reader: Reader, class_names: tuple[str, ...], *, sources: Sequence[str], root: Path) -> Copy | None:
+    """The first copy on disk. An address among the sources stands for what was downloaded from it into `root`."""
+    places = [root if is_address(source) else Path(os.path.expanduser(source)) for source in sources]  # noqa: PTH111
+    with readable():
+        return next((copy for place in places if (copy := reader.find(place, class_names))), None)
+
+
+@cache
+def fetch_failure(reader: Reader, urls: tuple[str, ...], root: Path) -> str | None:
+    """Downloads what is missing; returns why that failed, or None. The jobs of a sweep try only once."""
+    try:
+        with readable():
+            reader.fetch(urls, root)
+    except DataError as error:
+        return str(error)
+    return None
+
+
+def find_or_fetch(reader: Reader, class_names: tuple[str, ...], *, sources: Sequence[str], root: Path) -> Copy:
+    """The first copy in the order of the sources. Addresses in a row are mirrors of one download."""
+    tried = []
+    for are_addresses, group in groupby(sources, key=is_address):
+        some = list(group)
+        if are_addresses and (failure := fetch_failure(reader, tuple(some), root)):
+            tried.append(failure)
+            continue
+        if copy := find(reader, class_names, sources=some, root=root):
+            return copy
+        tried += [f"{place} has no {reader.expected}" for place in some]
+    facts = reader.data_set
+    way_out = f"{facts.way_out}, " if facts.way_out else ""
+    raise DataError(
+        f"{facts.name} was not found: {'; '.join(tried)}. Put the files into {root}, name a folder, file or "
+        f"address in data.sources, {way_out}or try data.source=synthetic (generated images)."
+    )

@@ -1,0 +1,1 @@
+"""A finished run: found, rebuilt from its folder, measured and drawn."""

@@ -1,0 +1,183 @@
+"""A finished run, reopened: its settings checked, and its data, network and trainer built again."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.utils import get_class
+
+from src.build import as_dict, build, changed, load_config
+from src.errors import BadInput, DataError, did_you_mean
+from src.files import load_yaml, typeable
+from src.rules import check
+from src.run.result import CONFIG_FILE, OVERRIDES_FILE
+from src.settings import flat
+from src.sweep.saved_runs import read_run
+
+if TYPE_CHECKING:
+    from lightning import Callback, Trainer
+
+    from src.datasets.image_data import ImageDataModule
+    from src.task import ClassificationTask
+
+BEST = "checkpoints/best.ckpt"
+NEEDED = ("data", "model", "trainer", "threads", "matmul_precision")
+SETTABLE = ("threads", "matmul_precision", "trainer.accelerator")  # and every key of data
+ON_ONE_DEVICE = {
+    "trainer.devices": 1,
+    "trainer.num_nodes": 1,
+    "trainer.strategy": "auto",
+}  # whatever the run was trained on
+WAY_OUT = "Train anew, or use another run."
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A completed run."""
+
+    folder: Path  # the run's folder
+    settings: dict[str, Any]  # the settings it was trained with, nested, and those that were changed since
+    result: dict[str, Any]  # its metrics.json
+
+    @property
+    def checkpoint(self) -> Path:
+        """The checkpoint of the best epoch."""
+        return self.folder / BEST
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """The parts of a run as they were in training, and a trainer to measure or predict with."""
+
+    data: "ImageDataModule"
+    task: "ClassificationTask"
+    trainer: "Trainer"
+
+
+def opened(folder: Path, changes: dict[str, Any] | None = None) -> FinishedRun:
+    """A completed run, with new values for some settings of its data or device, by their keys.
+
+    Raises:
+        BadInput: the run is not completed, was made by another version, or a setting cannot be changed.
+        DataError: its config is damaged.
+    """
+    result = read_run(folder).result
+    if result["status"] != "completed":
+        raise BadInput(unfinished(folder, result))
+    path = folder / CONFIG_FILE
+    try:
+        config = load_config(path)
+        saved = as_dict(config)
+    except OSError as error:
+        raise DataError(f"could not read {path}: {error.strerror}.") from error
+    except Exception as error:  # the errors of YAML and OmegaConf have no common base
+        raise DataError(f"{path} is damaged ({type(error).__name__}).") from error
+    if missing := [key for key in NEEDED if key not in saved]:
+        raise another_version(folder, result, f"its config has no {', '.join(missing)}")
+    check_settable(changes or {}, flat(saved))
+    settings = as_dict(changed(config, ON_ONE_DEVICE | (changes or {})))
+    try:
+        check(settings)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise another_version(folder, result, f"its config lacks {error}") from error
+    return FinishedRun(folder, settings, result)
+
+
+def check_settable(changes: Mapping[str, Any], known: Mapping[str, Any]) -> None:
+    settable = [key for key in known if is_settable(key)]
+    for key in changes:
+        if key not in settable:
+            raise BadInput(
+                f"{key} cannot be set for a finished run.{did_you_mean(key, settable)} Known here: data.KEY, "
+                f"{', '.join(SETTABLE)}."
+            )
+
+
+def is_settable(key: str) -> bool:
+    return key in SETTABLE or (key.startswith("data.") and not key.startswith("data.facts.") and "_target_" not in key)
+
+
+def unfinished(folder: Path, result: Mapping[str, Any]) -> str:
+    """Why a run cannot be used, and how to complete it."""
+    if result.get("status") == "failed":
+        return f"the run in {typeable(folder)} has failed: {result.get('reason')} Try run=latest."
+    typed = load_yaml(folder / OVERRIDES_FILE) or []
+    words = [text for text in typed if not text.startswith("resume=")]
+    again = " ".join(["python -m src.train", *words, f"resume={typeable(folder)}"])
+    return f"the run in {typeable(folder)} is {result.get('status', 'unfinished')}. Go on with it: {again}"
+
+
+def another_version(folder: Path, result: Mapping[str, Any], reason: str) -> BadInput:
+    commit = (result.get("git_commit") or "unknown")[:8]
+    return BadInput(
+        f"the run in {typeable(folder)} was made by another version of this project (commit {commit}): "
+        f"{' '.join(reason.split())}. Use that version for it, or train anew."
+    )
+
+
+def part(run: FinishedRun, name: str, kind: type, **arguments: Any) -> Any:
+    """A part of the run, built from its config. The folder may come from anywhere: only classes of src/ are built."""
+    config = run.settings[name]
+    targets = [key for key in flat(config) if key.endswith("_target_")]
+    if targets != ["_target_"] or not str(config["_target_"]).startswith("src."):
+        raise another_version(run.folder, run.result, f"{name} is to be built by something else than a class of src/")
+    try:
+        if not issubclass(get_class(config["_target_"]), kind):
+            raise TypeError(f"{config['_target_']} is no {kind.__name__}")
+        return build(run.settings, name, **arguments)
+    except (BadInput, TypeError, ValueError, KeyError, ImportError) as error:
+        raise another_version(run.folder, run.result, str(error)) from error
+
+
+def rebuilt(run: FinishedRun, *callbacks: "Callback") -> Rebuilt:
+    """Data, network and trainer of a finished run; the weights are not loaded yet.
+
+    Raises:
+        BadInput: they belong to another version.
+        DataError: the checkpoint is missing, damaged, or of another network.
+    """
+    from src.datasets.image_data import ImageDataModule
+    from src.networks import Classifier
+    from src.run.logs import quiet_lightning
+    from src.steps.threads import prepare_torch
+    from src.task import ClassificationTask
+
+    quiet_lightning()
+    data: ImageDataModule = part(run, "data", ImageDataModule)
+    shape, num_classes = data.image_shape, data.num_classes
+    network: Classifier = part(run, "model", Classifier, image_shape=shape, num_classes=num_classes)
+    task = ClassificationTask(network, num_classes=num_classes)
+    check_fits(run, task)
+    # With the number of threads of training, sums are rounded alike.
+    threads = run.settings["threads"]
+    threads = run.result.get("threads", 1) if threads == "auto" else threads
+    prepare_torch(threads, run.settings["matmul_precision"], multiply_adds=0)
+    return Rebuilt(data, task, trainer_of(run, callbacks))
+
+
+def trainer_of(run: FinishedRun, callbacks: "tuple[Callback, ...]") -> "Trainer":
+    """A trainer with the run's settings that writes nothing."""
+    from lightning import Trainer
+
+    settings = {key: value for key, value in run.settings["trainer"].items() if key != "_target_"}
+    own = {"logger": False, "enable_checkpointing": False, "callbacks": list(callbacks)}
+    try:
+        return Trainer(**settings | own | {"default_root_dir": str(run.folder)})
+    except TypeError as error:
+        raise another_version(run.folder, run.result, str(error)) from error
+
+
+def check_fits(run: FinishedRun, task: "ClassificationTask") -> None:
+    """Checks that the checkpoint has the names and shapes of the task's tensors."""
+    from src.run.checkpoints import load
+
+    weights = load(run.checkpoint, way_out=WAY_OUT).get("state_dict", {})
+    expected = {name: tuple(tensor.shape) for name, tensor in task.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    for name in sorted(expected.keys() | found.keys()):
+        if expected.get(name) != found.get(name):
+            raise DataError(
+                f"{run.checkpoint} does not fit the network of its run: {name} is {found.get(name, 'missing')} in it, "
+                f"and {expected.get(name, 'unknown')} by the config and what was typed. {WAY_OUT}"
+            )

@@ -1,0 +1,82 @@
+"""The logger of a run: each epoch becomes a row of metrics.csv, points of TensorBoard's curves, and a printed line."""
+
+import logging
+import time
+
+from lightning.fabric.utilities.rank_zero import rank_zero_only
+from lightning.pytorch.loggers import Logger
+from tqdm import tqdm
+
+from src.run import logs
+from src.run.event_file import EventFile
+from src.run.history import History, Row, row_of
+
+log = logging.getLogger(__name__)
+
+
+class EpochLogger(Logger):
+    """A Lightning logger that gathers the metrics of an epoch, training and validation, into one row.
+
+    A row is also printed as a line with "epoch 3/10"; a `quiet` run's lines go to train.log alone.
+    """
+
+    def __init__(self, history: History, events: EventFile, *, max_epochs: int, quiet: bool = False) -> None:
+        super().__init__()
+        self.history = history
+        self.events = events
+        self.max_epochs = max_epochs
+        self.line_log = logs.details if quiet else log
+        self.lr = 0.0  # of the coming row
+        self.pending: Row = {}  # the metrics of an epoch whose row is not complete
+        self.row_started = time.perf_counter()
+
+    @property
+    def name(self) -> str:
+        return ""
+
+    @property
+    def version(self) -> str:
+        return ""
+
+    def log_metrics(self, metrics: Row, step: int | None = None) -> None:
+        """Takes the metrics of one split at the end of epoch `step`. The training split comes last."""
+        completes_row = "train/loss" in metrics and step is not None
+        if completes_row:
+            metrics = metrics | {"lr": self.lr}
+        self.events.add(metrics, step or 0)
+        self.pending |= metrics
+        if completes_row:
+            row, self.pending = row_of(step or 0, self.pending), {}
+            self.history.add(row)
+            self.print(row)
+
+    def log_hyperparams(self, params: object, *args: object, **kwargs: object) -> None:
+        """Nothing: the run's settings are in .hydra/."""
+
+    @rank_zero_only
+    def print(self, row: Row) -> None:
+        seconds = time.perf_counter() - self.row_started
+        with tqdm.external_write_mode():  # a progress bar makes room
+            self.line_log.info("epoch %d/%d   %s%.1f s", row["epoch"], self.max_epochs, splits_of(row), seconds)
+        self.row_started = time.perf_counter()
+
+    def finalize(self, status: str) -> None:
+        """Lightning calls this at the end of the fit and of the test, or when one of them has failed."""
+        if status == "success":
+            self.events.flush()
+        else:
+            self.events.close()
+
+
+def splits_of(row: Row) -> str:
+    """`train loss 0.4498 acc 0.8492   val loss 0.4591 acc 0.8408   `, without splits that the row does not have."""
+    parts: dict[str, str] = {}
+    for name, value in row.items():
+        split, slash, metric = name.partition("/")
+        if slash:
+            parts[split] = parts.get(split, split) + f" {metric} {readable(value)}"
+    return "".join(f"{part}   " for part in parts.values())
+
+
+def readable(value: float) -> str:
+    return f"{value:.4f}" if value < 10_000 else f"{value:.2e}"

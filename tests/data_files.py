@@ -1,0 +1,51 @@
+"""Tiny data sets in the real on-disk formats, and their facts."""
+
+import pickle
+import pickletools
+import struct
+from typing import Any
+
+import numpy
+import yaml
+
+from src import settings
+from src.datasets.facts import DataSet, described
+
+
+def facts(name: str) -> dict[str, Any]:
+    """The facts in conf/data/, which a fixture may have replaced by those of tiny files."""
+    content: dict[str, Any] = yaml.safe_load((settings.CONF / "data" / f"{name}.yaml").read_text())
+    return dict(content["facts"])
+
+
+def set_facts(name: str, **changes: Any) -> None:
+    path = settings.CONF / "data" / f"{name}.yaml"
+    content = yaml.safe_load(path.read_text())
+    content["facts"] |= changes
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+
+
+def data_set(name: str) -> DataSet:
+    return described({"facts": facts(name)})
+
+
+def pixels_of(count: int, shape: tuple[int, ...], seed: int) -> numpy.ndarray[Any, Any]:
+    return numpy.random.default_rng(seed).integers(0, 256, (count, *shape), dtype=numpy.uint8)
+
+
+def idx(array: numpy.ndarray[Any, Any]) -> bytes:
+    """LeCun's format: a magic number with the number of dimensions, the sizes, the bytes."""
+    sizes = struct.pack(f">{array.ndim}I", *array.shape)
+    return struct.pack(">I", 0x0800 + array.ndim) + sizes + array.tobytes()
+
+
+def python2_pickle(batch: dict[str, Any]) -> bytes:
+    """A batch as Python 2 wrote the official ones: strings are its byte strings, and NumPy has its old name."""
+    content = pickle.dumps(batch, protocol=3).replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
+    opcodes = bytearray(content)
+    python2 = {"PROTO": b"\x80\x02", "SHORT_BINBYTES": b"U", "BINBYTES": b"T", "BINUNICODE": b"T"}
+    for opcode, _, position in pickletools.genops(content):
+        if position is not None and opcode.name in python2:
+            code = python2[opcode.name]  # the same layout, another type
+            opcodes[position : position + len(code)] = code
+    return bytes(opcodes)

@@ -1,0 +1,175 @@
+import errno
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pytest
+import torch
+
+from src.datasets import cache
+from src.datasets.cache import load, load_or_make, load_split
+from src.datasets.images import Images, OfficialSets
+from src.errors import CannotWrite
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def sets(first: int = 0) -> OfficialSets:
+    pixels = torch.arange(first, first + 60).view(5, 3, 2, 2).to(torch.uint8)
+    return OfficialSets(Images(pixels[:3], torch.tensor([0, 1, 0])), Images(pixels[3:], torch.tensor([1, 1])), "here")
+
+
+def equal(left: OfficialSets, right: OfficialSets) -> bool:
+    pairs = ((left.train, right.train), (left.test, right.test))
+    return left.source == right.source and all(
+        torch.equal(ours.pixels, theirs.pixels) and torch.equal(ours.labels, theirs.labels) for ours, theirs in pairs
+    )
+
+
+class Source:
+    """Makes images, and counts how often."""
+
+    def __init__(self) -> None:
+        self.made = 0
+
+    def __call__(self) -> OfficialSets:
+        self.made += 1
+        return sets()
+
+
+def test_images_are_made_once_and_then_read(tmp_path: Path) -> None:
+    source = Source()
+    for _ in range(3):
+        kept = load_or_make(tmp_path / "new", "birds", stamp="1", make=source)
+        assert equal(kept, sets())
+        assert (kept.train.pixels.dtype, kept.train.labels.dtype) == (torch.uint8, torch.int64)
+    assert source.made == 1
+    assert {path.name for path in (tmp_path / "new").iterdir()} == {
+        "birds.lock",
+        "birds_train.npz",
+        "birds_test.npz",
+    }
+
+
+def test_they_are_made_again_when_the_source_has_changed(tmp_path: Path) -> None:
+    load_or_make(tmp_path, "birds", stamp="1", make=sets)
+    newer = load_or_make(tmp_path, "birds", stamp="2", make=lambda: sets(first=100))
+    assert equal(newer, sets(first=100))
+    assert load(tmp_path, "birds", "1") is None
+    assert equal(load(tmp_path, "birds", "2") or sets(), newer)
+
+
+def test_a_file_is_as_large_as_its_images(tmp_path: Path) -> None:
+    big = OfficialSets(
+        Images(torch.zeros(100, 3, 32, 32, dtype=torch.uint8), torch.zeros(100, dtype=torch.int64)), sets().test, ""
+    )
+    load_or_make(tmp_path, "big", stamp="1", make=lambda: big)
+    assert 100 * (3072 + 8) < (tmp_path / "big_train.npz").stat().st_size < 100 * (3072 + 8) + 2000
+
+
+def test_every_flipped_byte_and_every_cut_that_matters_is_found(tmp_path: Path) -> None:
+    load_or_make(tmp_path, "birds", stamp="1", make=sets)
+    path = tmp_path / "birds_train.npz"
+    whole = path.read_bytes()
+    flipped = [whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :] for at in range(len(whole))]
+    cut = [whole[:length] for length in (0, 1, len(whole) // 2, len(whole) - 1)]
+    num_found = 0
+    for damaged in flipped + cut:
+        path.write_bytes(damaged)
+        if (kept := load_split(path, "1")) is None:
+            num_found += 1
+        else:
+            assert equal(OfficialSets(kept[0], sets().test, kept[1]), sets())
+    assert num_found > 0.7 * len(flipped)  # the others are times of change and the like
+
+
+def test_what_is_damaged_is_named_and_made_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    source = Source()
+    load_or_make(tmp_path, "birds", stamp="1", make=source)
+    path = tmp_path / "birds_test.npz"
+    content = path.read_bytes()
+    path.write_bytes(content[:-1])
+    assert equal(load_or_make(tmp_path, "birds", stamp="1", make=source), sets())
+    assert source.made == 2
+    assert path.stat().st_size == len(content)
+    (told,) = caplog.messages
+    assert told.startswith(f"{path} is damaged (") and told.endswith(") and is made again")
+
+
+def test_a_cache_that_is_no_folder_is_done_without(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "file").touch()
+    assert equal(load_or_make(tmp_path / "file", "birds", stamp="1", make=sets), sets())
+    (told,) = caplog.messages
+    assert told.startswith(f"decoded images are not kept: {tmp_path}/file cannot be written (")
+
+
+def test_nothing_is_unpickled(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return os.mkdir, (str(tmp_path / "canary"),)
+
+    evil = numpy.array([Evil()], dtype=object)
+    numpy.savez(tmp_path / "birds_train.npz", facts=json.dumps({"stamp": "1", "source": ""}), pixels=evil, labels=evil)
+    assert load(tmp_path, "birds", "1") is None
+    assert not (tmp_path / "canary").exists()
+
+
+def full(*arguments: Any, **named: Any) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_full_disk_is_told_and_leaves_no_partial_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def half(file: Any, **arrays: Any) -> None:
+        file.write(b"half")
+        full()
+
+    monkeypatch.setattr(numpy, "savez", half)
+    with pytest.raises(
+        CannotWrite,
+        match=rf"^could not write the cache {tmp_path} \(No space left on device\)\. Make room, or set data\.cache to ",
+    ):
+        load_or_make(tmp_path, "birds", stamp="1", make=sets)
+    assert [path.name for path in tmp_path.iterdir()] == ["birds.lock"]
+
+
+def test_a_cache_that_may_not_be_written_is_done_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*arguments: Any, **named: Any) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    source = Source()
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    assert equal(load_or_make(tmp_path / "new", "birds", stamp="1", make=source), sets())
+    monkeypatch.undo()
+    monkeypatch.setattr(cache, "save", refuse)
+    assert equal(load_or_make(tmp_path, "birds", stamp="1", make=source), sets())
+    assert source.made == 2
+    expected = "decoded images are not kept: {} cannot be written (Permission denied). Set data.cache."
+    assert caplog.messages == [expected.format(tmp_path / "new"), expected.format(tmp_path)]
+
+
+MAKE = """
+import sys, time, torch
+from pathlib import Path
+from src.datasets.cache import load_or_make
+from src.datasets.images import Images, OfficialSets
+def make():
+    with open(sys.argv[1] + "/made", "a") as file:
+        file.write("x")
+    time.sleep(1)
+    images = Images(torch.zeros(5, 1, 2, 2, dtype=torch.uint8), torch.zeros(5, dtype=torch.int64))
+    return OfficialSets(images, images, "here")
+assert load_or_make(Path(sys.argv[1]), "birds", stamp="1", make=make).source == "here"
+"""
+
+
+def test_of_processes_that_need_the_same_at_once_one_makes_it(tmp_path: Path) -> None:
+    line = [sys.executable, "-c", MAKE, str(tmp_path)]
+    processes = [subprocess.Popen(line, cwd=ROOT) for _ in range(3)]
+    assert [process.wait(60) for process in processes] == [0, 0, 0]
+    assert (tmp_path / "made").read_text() == "x"

@@ -1,0 +1,168 @@
+"""Image files as users have them, and as they should not be."""
+
+import os
+import struct
+import subprocess
+import sys
+import tracemalloc
+import zlib
+from pathlib import Path
+
+import numpy
+import pytest
+import torch
+from PIL import Image
+
+from src.datasets import image_files
+from src.errors import DataError
+from tests.data_files import data_set
+
+CIFAR10, FASHION_MNIST = data_set("cifar10"), data_set("fashion_mnist")
+
+
+def saved(path: Path, array: object, mode: str | None = None, **settings: object) -> Path:
+    image = Image.fromarray(numpy.asarray(array))
+    (image.convert(mode) if mode else image).save(path, **settings)  # type: ignore[arg-type]
+    return path
+
+
+def noise(*shape: int) -> numpy.ndarray:
+    return numpy.random.default_rng(0).integers(0, 256, shape, dtype=numpy.uint8)
+
+
+def test_an_image_of_the_training_size_is_taken_byte_for_byte(tmp_path: Path) -> None:
+    colour, grey = noise(32, 32, 3), noise(28, 28)
+    photo = image_files.read(saved(tmp_path / "a.png", colour), CIFAR10)
+    assert torch.equal(photo.pixels, torch.from_numpy(colour).permute(2, 0, 1)) and photo.notes == []
+    assert torch.equal(
+        image_files.read(saved(tmp_path / "b.png", grey), FASHION_MNIST).pixels[0], torch.from_numpy(grey)
+    )
+
+
+def test_inverting_makes_dark_what_is_light(tmp_path: Path) -> None:
+    grey = noise(28, 28)
+    photo = image_files.read(saved(tmp_path / "a.png", grey), FASHION_MNIST, invert=True)
+    assert torch.equal(photo.pixels[0], 255 - torch.from_numpy(grey))
+
+
+def test_colours_are_made_grey_and_grey_is_made_colours(tmp_path: Path) -> None:
+    grey = numpy.full((40, 40), 90, numpy.uint8)
+    assert (image_files.read(saved(tmp_path / "a.png", grey), CIFAR10).pixels == 90).all()
+    green = numpy.zeros((28, 28, 3), numpy.uint8) + numpy.array([0, 255, 0], numpy.uint8)
+    assert (image_files.read(saved(tmp_path / "b.png", green), FASHION_MNIST).pixels == 150).all()  # its luma
+
+
+def test_the_middle_square_is_taken_and_resized(tmp_path: Path) -> None:
+    wide = numpy.zeros((64, 200, 3), numpy.uint8)
+    wide[:, 68:132] = 200
+    photo = image_files.read(saved(tmp_path / "a.png", wide), CIFAR10)
+    assert (photo.pixels == 200).all()
+    assert photo.notes == ["the middle square of 200x64"]
+
+
+def test_a_photo_is_turned_as_the_camera_was_held(tmp_path: Path) -> None:
+    array = numpy.zeros((32, 32), numpy.uint8)
+    array[:16] = 255
+    exif = Image.Exif()
+    exif[image_files.ORIENTATION] = 6  # to be turned to the right by a quarter
+    turned = image_files.read(saved(tmp_path / "a.png", array, "RGB", exif=exif), CIFAR10).pixels
+    assert (turned[:, :, 16:] == 255).all() and (turned[:, :, :16] == 0).all()
+
+
+def test_one_pixel_is_enlarged(tmp_path: Path) -> None:
+    photo = image_files.read(saved(tmp_path / "a.png", numpy.full((1, 1, 3), 77, numpy.uint8)), CIFAR10)
+    assert (photo.pixels == 77).all() and photo.notes == ["enlarged from 1x1"]
+
+
+def test_sixteen_bits_are_scaled_to_eight(tmp_path: Path) -> None:
+    photo = image_files.read(saved(tmp_path / "a.png", numpy.full((28, 28), 30000, numpy.uint16)), FASHION_MNIST)
+    assert (photo.pixels == 30000 >> 8).all() and photo.notes == ["16 bits made 8"]
+
+
+def test_cmyk_is_made_rgb(tmp_path: Path) -> None:
+    photo = image_files.read(saved(tmp_path / "a.jpg", numpy.full((32, 32, 3), 200, numpy.uint8), "CMYK"), CIFAR10)
+    assert photo.pixels.float().mean() == pytest.approx(200, abs=3) and photo.notes == ["CMYK made RGB"]
+
+
+def test_of_an_animation_the_first_frame_is_taken(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (32, 32), colour) for colour in ("red", "blue", "lime")]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    photo = image_files.read(tmp_path / "a.gif", CIFAR10)
+    assert photo.pixels[:, 0, 0].tolist() == [255, 0, 0] and photo.notes == ["the first of 3 frames"]
+
+
+def test_what_is_transparent_becomes_white(tmp_path: Path) -> None:
+    array = numpy.zeros((32, 32, 4), numpy.uint8)
+    array[:16, :, 3] = 255
+    photo = image_files.read(saved(tmp_path / "a.png", array), CIFAR10)
+    assert (photo.pixels[:, :16] == 0).all() and (photo.pixels[:, 16:] == 255).all()
+    assert photo.notes == ["transparent parts made white"]
+
+
+def test_a_file_that_is_cut_off_is_refused(tmp_path: Path) -> None:
+    for name in ("a.png", "a.jpg"):
+        path = saved(tmp_path / name, noise(200, 200, 3))
+        path.write_bytes(path.read_bytes()[:2000])
+        with pytest.raises(DataError, match=r"^is damaged or cut off \(.*\)$"):
+            image_files.read(path, CIFAR10)
+
+
+@pytest.mark.parametrize("content", [b"", b"not an image", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"])
+def test_what_is_no_image_is_refused_and_not_run(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(content)
+    with pytest.raises(DataError, match=r"^is no image of a known format \(PNG, JPEG"):
+        image_files.read(tmp_path / "a.png", CIFAR10)
+
+
+def test_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path, reason in (
+        (tmp_path / "pipe", "is no file"),
+        (Path("/dev/zero"), "is no file"),
+        (tmp_path / "x", "does not exist"),
+    ):
+        with pytest.raises(DataError, match=reason):
+            image_files.read(path, CIFAR10)
+
+
+def png(width: int, height: int, *, rows: int | None = None) -> bytes:
+    """A black PNG of any size, in a few bytes for its pixels; some of its rows may be missing."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    compressor = zlib.compressobj()
+    data = b"".join(compressor.compress(bytes(width + 1)) for _ in range(rows or height))
+    data += compressor.flush()
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("mode", ["I;16", "RGBA", "CMYK", "P"])
+def test_large_images_of_any_kind_need_no_gigabyte(mode: str, tmp_path: Path) -> None:
+    path = tmp_path / "large.tif"
+    Image.new(mode, (7_000, 7_000), 0).save(path)
+    code = (
+        "import resource; from pathlib import Path\n"
+        "from src.datasets import image_files; from tests.data_files import data_set\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        f"assert image_files.read(Path({str(path)!r}), data_set('cifar10')).pixels.shape == (3, 32, 32)\n"
+        "print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e3)"
+    )
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 1000
+
+
+def test_fifty_megapixels_are_read_in_bounded_memory_and_hundreds_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "large.png"
+    path.write_bytes(png(10_000, 5_000))
+    tracemalloc.start()
+    photo = image_files.read(path, CIFAR10)
+    assert tracemalloc.get_traced_memory()[1] < 500e6
+    tracemalloc.stop()
+    assert (photo.pixels == 0).all() and photo.notes == ["the middle square of 10000x5000"]
+    for side in (9_500, 60_000):  # Pillow warns of the first, and refuses the second
+        path.write_bytes(png(side, side, rows=2))
+        with pytest.raises(DataError, match=r"^has more than 89 megapixels; make it smaller$"):
+            image_files.read(path, CIFAR10)

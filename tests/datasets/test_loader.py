@@ -1,0 +1,200 @@
+import pytest
+import torch
+from PIL import Image
+from torchvision.transforms import Compose, Normalize, ToTensor
+
+from src.datasets.augment import Augmented
+from src.datasets.images import Images, Split
+from src.datasets.loader import Batches, Shuffle
+
+MEAN, STD = [0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616]
+
+
+def everything(images: Images) -> Split:
+    return Split(images, torch.arange(len(images)))
+
+
+def numbered(count: int) -> Split:
+    """Images whose label is their row."""
+    pixels = torch.arange(count * 12, dtype=torch.uint8).view(count, 3, 2, 2)
+    return everything(Images(pixels, torch.arange(count)))
+
+
+def epoch(batches: Batches, number: int = 0) -> list[int]:
+    if batches.sampler is not None:
+        batches.sampler.set_epoch(number)
+    return torch.cat([labels for _, labels in batches]).tolist()
+
+
+def training(count: int, batch_size: object, seed: int = 0, **settings: int) -> Batches:
+    shuffle = Shuffle(count, seed=seed)
+    return Batches(numbered(count), batch_size=batch_size, normalize=None, shuffle=shuffle, **settings)  # type: ignore
+
+
+@pytest.mark.parametrize("normalize", [None, (MEAN, STD)])
+def test_pixels_equal_torchvisions_to_tensor_and_normalize(normalize: tuple[list[float], list[float]] | None) -> None:
+    pixels = torch.randint(256, (9, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    batches = Batches(
+        everything(Images(pixels, torch.arange(9))), batch_size=4, normalize=normalize, shuffle=Shuffle(9, seed=0)
+    )
+    transform = Compose([ToTensor(), *([Normalize(*normalize)] if normalize else [])])
+    for images, labels in batches:
+        for image, row in zip(images, labels, strict=True):
+            expected = transform(Image.fromarray(pixels[row].permute(1, 2, 0).numpy()))
+            assert torch.equal(image, expected)
+
+
+def test_every_image_comes_once_an_epoch_in_another_order_each() -> None:
+    batches = training(100, 32)
+    assert sorted(epoch(batches, 0)) == sorted(epoch(batches, 1)) == list(range(100))
+    assert epoch(batches, 0) != epoch(batches, 1)
+    assert [len(labels) for _, labels in batches] == [32, 32, 32, 4]
+    assert len(batches) == 4
+
+
+def test_the_order_depends_on_the_seed_and_the_epoch_alone() -> None:
+    first, second = training(100, 32, seed=5), training(100, 7, seed=5)
+    epoch(first, 0)
+    torch.rand(3)
+    assert epoch(first, 3) == epoch(second, 3)
+    assert epoch(training(100, 32, seed=6), 3) != epoch(first, 3)
+    assert epoch(training(100, 32, seed=0), 1) != epoch(training(100, 32, seed=1), 0)
+    assert epoch(training(100, 32, seed=2**32 - 1)) != epoch(training(100, 32, seed=0))
+
+
+def test_full_is_one_batch_of_everything() -> None:
+    batches = training(200, "full")
+    assert len(batches) == 1
+    assert sorted(epoch(batches)) == list(range(200))
+
+
+def test_without_shuffle_the_order_is_that_on_disk() -> None:
+    assert epoch(Batches(numbered(10), batch_size=4, normalize=None, shuffle=None)) == list(range(10))
+
+
+def test_normalizing_leaves_the_stored_bytes_alone() -> None:
+    split = numbered(6)
+    before = split.images.pixels.clone()
+    list(Batches(split, batch_size=2, normalize=(MEAN, STD), shuffle=None))
+    assert torch.equal(split.images.pixels, before)
+
+
+def test_a_split_shows_its_rows_alone_and_copies_nothing() -> None:
+    images = numbered(10).images
+    split = Split(images, torch.tensor([7, 2, 5]))
+    assert epoch(Batches(split, batch_size=2, normalize=None, shuffle=None)) == [7, 2, 5]
+    batches = Batches(split, batch_size=2, normalize=None, shuffle=Shuffle(3, seed=0))
+    assert sorted(epoch(batches)) == [2, 5, 7]
+    assert batches.split.images.pixels is images.pixels
+    for pixels, labels in batches:
+        assert torch.equal(pixels * 255, images.pixels[labels].float())
+
+
+@pytest.mark.parametrize("count", [96, 97, 127])
+def test_drop_last_leaves_out_a_smaller_last_batch(count: int) -> None:
+    batches = training(count, 32, drop_last=True)
+    assert [len(labels) for _, labels in batches] == [32, 32, 32]
+    assert len(batches) == 3
+    assert epoch(batches) == epoch(training(count, 32))[:96]
+    ranks = [training(count, 32, drop_last=True, rank=rank, world_size=2) for rank in range(2)]
+    assert [len(list(batches)) for batches in ranks] == [len(batches) for batches in ranks] == [3, 3]
+
+
+@pytest.mark.parametrize("done", [0, 1, 3, 4])
+def test_a_resumed_iteration_goes_on_with_the_same_batches(done: int) -> None:
+    whole = {number: [labels.tolist() for labels in labels_of(training(100, 32), number)] for number in (4, 5)}
+    batches = training(100, 32)
+    batches.sampler.set_epoch(4)  # type: ignore[union-attr]
+    iterator = iter(batches)
+    for _ in range(done):
+        next(iterator)
+    state = batches.state_dict()
+    other = training(100, 32)
+    other.load_state_dict(state)
+    assert [labels.tolist() for labels in labels_of(other, 4)] == whole[4][done:]
+    assert [labels.tolist() for labels in labels_of(other, 4)] == whole[4]  # the next time, all of them
+    assert [labels.tolist() for labels in labels_of(other, 5)] == whole[5]
+    other.load_state_dict(state)
+    assert [labels.tolist() for labels in labels_of(other, 5)] == whole[5]  # another epoch begins at its beginning
+
+
+def test_a_state_is_plain_numbers_and_tells_of_the_batches_handed_out() -> None:
+    batches = training(100, 32)
+    assert batches.state_dict() == {"epoch": 0, "batches": 0}
+    batches.sampler.set_epoch(3)  # type: ignore[union-attr]
+    for number, _ in enumerate(batches, start=1):
+        assert batches.state_dict() == {"epoch": 3, "batches": number}
+
+
+def labels_of(batches: Batches, number: int) -> list[torch.Tensor]:
+    batches.sampler.set_epoch(number)  # type: ignore[union-attr]
+    return [labels for _, labels in batches]
+
+
+def augmented(batch_size: int, seed: int = 0) -> Batches:
+    pixels = torch.randint(1, 256, (50, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    split = everything(Images(pixels, torch.arange(50)))
+    shuffle = Shuffle(50, seed=seed)
+    return Batches(
+        split,
+        batch_size=batch_size,
+        normalize=(MEAN, STD),
+        shuffle=shuffle,
+        augmented=Augmented(split, shift=2, flip=True),
+    )
+
+
+def pictures(batches: Batches, number: int) -> dict[int, bytes]:
+    batches.sampler.set_epoch(number)  # type: ignore[union-attr]
+    return {
+        int(label): image.numpy().tobytes()
+        for images, labels in batches
+        for image, label in zip(images, labels, strict=True)
+    }
+
+
+def test_augmented_images_depend_on_the_seed_and_the_epoch_alone_and_keep_their_labels() -> None:
+    first = pictures(augmented(16), 3)
+    torch.rand(3)
+    assert pictures(augmented(7), 3) == first
+    for other in (pictures(augmented(16), 4), pictures(augmented(16, seed=1), 3)):
+        assert other.keys() == first.keys()
+        assert sum(other[label] != first[label] for label in first) > 25
+    assert epoch(augmented(16), 3) == epoch(training(50, 16), 3)  # in the order without augmentation
+
+
+def test_augmented_batches_are_normalized_after_black_has_moved_in() -> None:
+    black = (0 - torch.tensor(MEAN)) / torch.tensor(STD)
+    batches = augmented(50)
+    (images, _), *_ = batches
+    corners = images[:, :, [0, 0, -1, -1], [0, -1, 0, -1]]  # (50, 3, 4)
+    is_black = torch.isclose(corners, black.view(1, 3, 1)).all(dim=1)
+    assert is_black.any(dim=1).sum() > 25  # a corner of most images, and never of an image that has not moved
+    assert images.shape == (50, 3, 8, 8) and images.is_contiguous()
+
+
+def test_the_order_of_a_seed_and_an_epoch_stays_what_it_was() -> None:
+    # Published results depend on it.
+    assert epoch(training(10, 4, seed=0), 0) == [3, 2, 9, 7, 1, 5, 0, 4, 8, 6]
+    assert epoch(training(10, 4, seed=7), 3) == [5, 9, 1, 7, 2, 0, 3, 8, 4, 6]
+
+
+@pytest.mark.parametrize("count", [96, 97, 98, 100, 131])
+def test_processes_share_every_training_batch_equally(count: int) -> None:
+    ranks = [training(count, 32, rank=rank, world_size=2) for rank in range(2)]
+    alone = [labels.tolist() for _, labels in training(count, 32)]
+    shared = [[labels.tolist() for _, labels in batches] for batches in ranks]
+    assert len(shared[0]) == len(shared[1]) == len(ranks[0]) == len(ranks[1])
+    for whole, left, right in zip(alone, *shared, strict=False):
+        assert len(left) == len(right)
+        assert left + right == whole[: len(whole) // 2 * 2]
+
+
+@pytest.mark.parametrize("count", [1, 10, 11])
+def test_processes_together_evaluate_every_image_once(count: int) -> None:
+    ranks = [
+        Batches(numbered(count), batch_size=4, normalize=None, shuffle=None, rank=r, world_size=2) for r in range(2)
+    ]
+    seen = [label for batches in ranks for _, labels in batches for label in labels.tolist()]
+    assert sorted(seen) == list(range(count))
+    assert [len(batches) for batches in ranks] == [len(list(batches)) for batches in ranks] or count == 1

@@ -1,0 +1,158 @@
+import matplotlib
+import numpy
+import pytest
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from src.finished.figures import (
+    DIVERGING,
+    MARK,
+    class_grid,
+    confusion_matrix,
+    image_grid,
+    learning_curves,
+    shift_curves,
+    weight_grid,
+)
+
+
+def test_each_class_has_a_row_of_its_images_with_label_and_name() -> None:
+    examples = [torch.randint(256, (4, 3, 8, 8), dtype=torch.uint8) for _ in range(2)]
+    figure = class_grid(examples, ["airplane", "bird"], title="what is shown")
+    assert figure.get_suptitle() == "what is shown"
+    axes = figure.axes
+    assert len(axes) == 8
+    assert [axes[number].get_ylabel() for number in (0, 4)] == ["0  airplane", "1  bird"]
+    for number, each in enumerate(axes):
+        (image,) = each.get_images()
+        shown = torch.from_numpy(image.get_array().data)
+        assert torch.equal(shown, examples[number // 4][number % 4].permute(1, 2, 0))
+        assert not each.get_xticks().size and not each.get_yticks().size
+
+
+def test_grey_images_are_drawn_from_black_to_white() -> None:
+    figure = class_grid([torch.full((1, 1, 8, 8), 100, dtype=torch.uint8)] * 2, ["a", "b"], title="grey")
+    (image,) = figure.axes[0].get_images()
+    assert image.get_array().shape == (8, 8)
+    assert (image.get_clim(), image.get_cmap().name) == ((0, 255), "gray")
+
+
+def test_images_of_another_number_of_channels_are_drawn_as_their_mean() -> None:
+    image = torch.stack([torch.full((8, 8), level, dtype=torch.uint8) for level in (100, 200)])
+    figure = class_grid([image[None]] * 2, ["a", "b"], title="two channels")
+    (shown,) = figure.axes[0].get_images()
+    assert (shown.get_array() == 150).all()
+
+
+def texts(figure: Figure) -> list[str]:
+    return [text.get_text() for text in figure.axes[0].texts]
+
+
+def test_an_image_grid_shows_every_image_under_its_title_and_frames_some() -> None:
+    pixels = torch.randint(256, (11, 3, 8, 6), dtype=torch.uint8)
+    titles = [f"title {number}" for number in range(11)]
+    figure = image_grid(pixels, titles, title="all", framed=[number == 4 for number in range(11)])
+    axes = figure.axes[0]
+    assert figure.get_suptitle() == "all" and texts(figure) == titles
+    for image, expected in zip(axes.get_images(), pixels, strict=True):
+        assert torch.allclose(torch.as_tensor(image.get_array()), expected.permute(1, 2, 0) / 255)
+    (frame,) = axes.patches
+    left, _, _, top = axes.get_images()[4].get_extent()
+    assert frame.get_bbox().bounds == pytest.approx((left, top, 6, 8))
+    assert [text.get_color() == MARK for text in axes.texts] == [number == 4 for number in range(11)]
+    places = {tuple(image.get_extent()) for image in axes.get_images()}
+    assert len(places) == 11  # none hides another
+
+
+def test_grey_and_large_images_are_shown_too() -> None:
+    figure = image_grid(torch.full((1, 1, 300, 300), 51, dtype=torch.uint8), ["a"], title="")
+    shown = figure.axes[0].get_images()[0].get_array()
+    assert shown.shape == (60, 60, 3) and numpy.allclose(shown, 0.2)
+
+
+def test_a_title_is_not_cut_off_over_few_images() -> None:
+    title = "Weight of each pixel for the score of a class; each of red, green, blue from -0.174 to 0.174"
+    figure = image_grid(torch.zeros(2, 3, 32, 32, dtype=torch.uint8), ["airplane", "bird"], title=title)
+    FigureCanvasAgg(figure).draw()
+    (shown,) = [text for text in figure.texts if text.get_text() == title]
+    box = shown.get_window_extent()
+    assert box.x0 >= 0 and box.x1 <= figure.bbox.width
+
+
+def test_a_grid_of_nothing_says_so() -> None:
+    assert texts(image_grid(torch.empty(0, 1, 8, 8, dtype=torch.uint8), [], title="The most confident of 0")) == [
+        "none"
+    ]
+
+
+def test_weights_share_one_scale_with_zero_in_the_middle() -> None:
+    weights = torch.stack([torch.full((1, 4, 4), 0.5), torch.zeros(1, 4, 4), torch.full((1, 4, 4), -0.25)])
+    figure = weight_grid(weights, ["a", "b", "c"], title="weights")
+    most, zero, less = (image.get_array()[0, 0] for image in figure.axes[0].get_images())
+    colours = matplotlib.colormaps[DIVERGING]
+    assert numpy.allclose(most, colours(1.0)[:3]) and numpy.allclose(less, colours(0.25)[:3], atol=0.01)
+    assert numpy.allclose(zero, colours(0.5)[:3], atol=0.01)
+    assert texts(figure) == ["a", "b", "c"]
+    assert figure.axes[1].get_ylabel() == "weight" and figure.axes[1].get_ylim() == pytest.approx((-0.5, 0.5))
+
+
+def test_weights_of_colours_are_colours_and_grey_is_zero() -> None:
+    weights = torch.zeros(2, 3, 4, 4)
+    weights[1, 0] = 0.5
+    figure = weight_grid(weights, ["a", "b"], title="weights")
+    zero, red = (image.get_array()[0, 0] for image in figure.axes[0].get_images())
+    assert zero.tolist() == [0.5, 0.5, 0.5] and red.tolist() == [1, 0.5, 0.5]
+    assert figure.get_suptitle() == "weights; each of red, green, blue from -0.5 to 0.5"
+
+
+def test_the_confusion_matrix_shows_counts_coloured_by_the_share_of_the_true_class() -> None:
+    counts = torch.tensor([[1500, 500], [0, 10]])
+    figure = confusion_matrix(counts, ["airplane", "bird"])
+    axes = figure.axes[0]
+    assert texts(figure) == ["1,500", "500", "0", "10"]
+    assert [(text.get_position()) for text in axes.texts] == [(0, 0), (1, 0), (0, 1), (1, 1)]
+    (image,) = axes.get_images()
+    assert numpy.allclose(image.get_array(), [[0.75, 0.25], [0, 1]]) and image.get_clim() == (0, 1)
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["airplane", "bird"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["airplane", "bird"]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted", "true")
+    assert axes.get_title() == "Confusion matrix: 1,510 of 2,010 images right"
+    assert figure.axes[1].get_ylabel() == "share of the true class"
+
+
+def test_many_classes_have_no_numbers_written_over_each_other() -> None:
+    assert texts(confusion_matrix(torch.eye(50, dtype=torch.int64), [str(label) for label in range(50)])) == []
+
+
+def test_learning_curves_show_both_splits_and_mark_the_best_epoch() -> None:
+    rows = [
+        {"epoch": 1, "train/loss": 2.0, "train/acc": 0.2, "val/loss": 1.5, "val/acc": 0.3},
+        {"epoch": 2, "train/loss": 1.0, "train/acc": 0.4},
+        {"epoch": 3, "train/loss": 0.5, "train/acc": 0.6, "val/loss": 1.0, "val/acc": 0.5},
+    ]
+    figure = learning_curves(rows)
+    for axes, name, label in zip(figure.axes, ("loss", "acc"), ("loss", "accuracy"), strict=True):
+        train, val, best = axes.lines
+        assert list(train.get_xdata()) == [1, 2, 3] and list(val.get_xdata()) == [1, 3]
+        assert list(train.get_ydata()) == [row[f"train/{name}"] for row in rows]
+        assert list(val.get_ydata()) == [rows[0][f"val/{name}"], rows[2][f"val/{name}"]]
+        assert list(best.get_xdata()) == [3, 3]
+        assert (axes.get_xlabel(), axes.get_ylabel()) == ("epoch", label)
+        shown = [text.get_text() for text in axes.get_legend().get_texts()]
+        assert shown == ["training", "validation", "best epoch, 3"]
+
+
+def test_shift_curves_have_the_same_axis_for_every_run() -> None:
+    figure = shift_curves(
+        [-1, 0, 1], {"right": [0.6, 0.9, 0.7], "down": [0.5, 0.9, 0.4]}, num_images=2000, num_classes=2
+    )
+    (axes,) = figure.axes
+    right, down, guessing = axes.lines
+    assert list(right.get_xdata()) == [-1, 0, 1] and list(right.get_ydata()) == [0.6, 0.9, 0.7]
+    assert list(down.get_ydata()) == [0.5, 0.9, 0.4] and list(guessing.get_ydata()) == [0.5, 0.5]
+    assert axes.get_ylim() == (0, 1)
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("shift, pixels", "accuracy")
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == [
+        *("right (negative: left)", "down (negative: up)", "guessing")
+    ]

@@ -1,0 +1,65 @@
+"""Commands as forks of a process that has everything imported: a start takes a moment, and kills can be tried."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from tests.runs import ROOT
+
+
+class Process:
+    """A running command; what it prints goes to `log`."""
+
+    def __init__(self, pid: int, log: Path) -> None:
+        self.pid, self.log = pid, log
+
+    def runs(self) -> bool:
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return False
+        return True
+
+    def exit_code(self, seconds: float = 120) -> int:
+        deadline = time.monotonic() + seconds
+        while self.runs():
+            assert time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.02)
+        return int(Path(f"{self.log}.code").read_text())
+
+
+class Starter:
+    """Starts `src.train` in a folder; see zygote.py."""
+
+    def __init__(self, folder: Path) -> None:
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        line = [sys.executable, "-m", "tests.zygote"]
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        self.folder = folder
+        self.process = subprocess.Popen(line, cwd=folder, env=environment, text=True, **pipes)
+        self.started = 0
+
+    def __call__(self, *arguments: str, fail: dict[str, str] | None = None) -> Process:
+        assert self.process.stdin and self.process.stdout
+        self.started += 1
+        log = self.folder / f"{self.started}.log"
+        self.process.stdin.write(json.dumps({"arguments": arguments, "log": str(log), "fail": fail or {}}) + "\n")
+        self.process.stdin.flush()
+        return Process(int(self.process.stdout.readline()), log)
+
+    def close(self) -> None:
+        assert self.process.stdin and self.process.stdout
+        self.process.stdin.close()
+        self.process.wait(timeout=30)
+        self.process.stdout.close()
+
+
+def table(folder: Path) -> list[dict[str, str]]:
+    """The rows of results.csv without the times."""
+    rows = list(csv.DictReader((folder / "results.csv").read_text().splitlines()))
+    return [{key: value for key, value in row.items() if key != "train_seconds"} for row in rows]

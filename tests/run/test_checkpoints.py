@@ -1,0 +1,162 @@
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pytest
+import torch
+
+from src.errors import DataError
+from src.run import checkpoints
+from src.run.checkpoints import KeepBest, KeepLast, RandomState, WholeFiles
+from src.run.checkpoints import checkpoint_to_resume as to_continue
+from src.train import train
+from tests.conftest import Compose
+
+
+class Trained:
+    """What the callbacks need of a trainer that ends one epoch after another."""
+
+    is_global_zero = True
+
+    def __init__(self) -> None:
+        self.epoch = 0
+
+    def save_checkpoint(self, path: Path) -> None:
+        WholeFiles().save_checkpoint({"epoch": self.epoch}, path)
+
+
+def epoch_of(path: Path) -> int:
+    return int(torch.load(path, weights_only=True)["epoch"])
+
+
+def run(folder: Path, accuracies: list[float], best: KeepBest | None = None) -> tuple[KeepBest, list[tuple[int, ...]]]:
+    """The contents of best.ckpt and last.ckpt after each epoch."""
+    trainer: Any = Trained()
+    keep_best = best or KeepBest(folder)
+    keep_last = KeepLast(folder, keep_best)
+    keep_last.on_train_start(trainer, trainer)
+    seen = []
+    for trainer.epoch, accuracy in enumerate(accuracies, start=1):
+        if keep_best.best_model_score is None or accuracy > keep_best.best_model_score:
+            keep_best.best_model_score = torch.tensor(accuracy)
+            keep_best.best_model_path = str(folder / "best.ckpt")
+            trainer.save_checkpoint(folder / "best.ckpt")
+        keep_last.on_train_epoch_end(trainer, trainer)
+        seen.append(tuple(epoch_of(folder / name) for name in ("best.ckpt", "last.ckpt")))
+    return keep_best, seen
+
+
+EXPECTED = [(1, 1), (1, 2), (3, 3), (3, 4)]
+
+
+def test_last_is_always_the_newest_epoch_and_best_the_best(tmp_path: Path) -> None:
+    assert run(tmp_path, [0.5, 0.4, 0.6, 0.6])[1] == EXPECTED
+    assert {path.name for path in tmp_path.iterdir()} == {"best.ckpt", "last.ckpt"}
+
+
+def test_a_new_best_epoch_is_written_once(tmp_path: Path) -> None:
+    run(tmp_path, [0.5, 0.6])
+    assert (tmp_path / "best.ckpt").samefile(tmp_path / "last.ckpt")
+    assert not (tmp_path / "last.ckpt").is_symlink()
+
+
+def test_without_hard_links_it_is_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_links(*arguments: object) -> None:
+        raise OSError("not supported")
+
+    monkeypatch.setattr(checkpoints.os, "link", no_links)
+    assert run(tmp_path, [0.5, 0.4, 0.6, 0.6])[1] == EXPECTED
+    assert not (tmp_path / "best.ckpt").samefile(tmp_path / "last.ckpt")
+
+
+def test_a_best_epoch_from_before_a_resume_is_not_taken_for_the_newest(tmp_path: Path) -> None:
+    best, _ = run(tmp_path, [0.5])
+    assert run(tmp_path, [0.4], best)[1] == [(1, 1)]
+    assert not (tmp_path / "best.ckpt").samefile(tmp_path / "last.ckpt")
+
+
+def test_what_a_killed_process_left_is_no_obstacle(tmp_path: Path) -> None:
+    (tmp_path / "last.ckpt.part").write_text("half")
+    assert run(tmp_path, [0.5])[1] == [(1, 1)]
+
+
+def test_a_file_with_another_name_is_not_written_into(tmp_path: Path) -> None:
+    WholeFiles().save_checkpoint({"epoch": 1}, tmp_path / "best.ckpt")
+    (tmp_path / "last.ckpt").hardlink_to(tmp_path / "best.ckpt")
+    WholeFiles().save_checkpoint({"epoch": 2}, tmp_path / "last.ckpt")
+    assert (epoch_of(tmp_path / "best.ckpt"), epoch_of(tmp_path / "last.ckpt")) == (1, 2)
+
+
+def test_a_full_disk_is_told_as_such_and_leaves_the_checkpoint_that_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    WholeFiles().save_checkpoint({"epoch": 1}, tmp_path / "last.ckpt")
+
+    def full(path: Path, content: bytes) -> None:
+        path.touch()
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space left on device"):
+        WholeFiles().save_checkpoint({"epoch": 2}, tmp_path / "last.ckpt")
+    assert [path.name for path in tmp_path.iterdir()] == ["last.ckpt"] and epoch_of(tmp_path / "last.ckpt") == 1
+
+
+def test_a_run_writes_its_checkpoints_whole(config: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = list[str]()
+    save = WholeFiles.save_checkpoint
+
+    def noted(self: WholeFiles, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        written.append(Path(path).name)
+        save(self, checkpoint, path)
+
+    monkeypatch.setattr(WholeFiles, "save_checkpoint", noted)
+    result = train(config("data=synthetic", "trainer.max_epochs=3", "optimizer.lr=0.01", "trainer=cpu"), tmp_path)
+    assert len(written) == 3 and set(written) <= {"best.ckpt", "last.ckpt"}
+    folder = tmp_path / "checkpoints"
+    assert epoch_of(folder / "best.ckpt") + 1 == result.best_epoch and epoch_of(folder / "last.ckpt") + 1 == 3
+
+
+def test_a_run_without_a_checkpoint_starts_anew_and_a_damaged_one_is_told(tmp_path: Path) -> None:
+    assert to_continue(tmp_path) is None
+    path = tmp_path / "checkpoints" / "last.ckpt"
+    WholeFiles().save_checkpoint({"epoch": 3}, path)
+    assert to_continue(tmp_path) == path
+    content = path.read_bytes()
+    for damaged in (b"", content[:1], content[: len(content) // 2], b"\xff" * len(content)):
+        path.write_bytes(damaged)
+        with pytest.raises(DataError) as error:
+            to_continue(tmp_path)
+        assert str(error.value).startswith(f"{path} is damaged or no checkpoint of ours (")
+        assert str(error.value).endswith("Delete it to start this run anew.")
+
+
+def test_the_random_generators_go_on_where_they_were(tmp_path: Path) -> None:
+    def draws() -> tuple[float, float, float]:
+        return random.random(), float(numpy.random.random()), float(torch.rand(()))
+
+    trainer: Any = None
+    WholeFiles().save_checkpoint({"random": RandomState().state_dict()}, tmp_path / "last.ckpt")
+    expected = draws()
+    assert draws() != expected
+    later = RandomState()
+    later.on_train_start(trainer, trainer)  # nothing was loaded
+    assert draws() != expected
+    later.load_state_dict(torch.load(tmp_path / "last.ckpt", weights_only=True)["random"])
+    assert draws() != expected  # only when training starts
+    later.on_train_start(trainer, trainer)
+    assert draws() == expected
+
+
+def test_a_run_whose_folder_was_moved_keeps_its_best_epoch(config: Compose, tmp_path: Path) -> None:
+    words = ["data=synthetic", "data.train_per_class=30", "data.test_per_class=5", "data.val_size=51"]
+    cfg = config(*words, "optimizer.lr=1.0", "trainer.max_epochs=8", "seed=2")
+    whole = train(cfg, tmp_path / "whole")
+    assert whole.best_epoch < 8
+    cfg.trainer.max_epochs = whole.best_epoch + 1
+    train(cfg, tmp_path / "first")
+    (tmp_path / "first").rename(tmp_path / "moved")
+    cfg.trainer.max_epochs = 8
+    assert train(cfg, tmp_path / "moved").metrics == whole.metrics
+    assert not (tmp_path / "first").exists()

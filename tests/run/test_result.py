@@ -1,0 +1,248 @@
+import json
+import logging
+import threading
+import time
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from src.errors import BadInput, CannotWrite, DataError, Diverged, Stopped
+from src.files import write_json
+from src.run import result as run
+from src.run.result import RunResult, provenance, read_result, record, report
+
+RESULT = RunResult(
+    metrics={"val/acc": 0.75, "val/loss": 0.5, "test/acc": 0.7, "test/loss": 0.6},
+    best_epoch=2,
+    epochs=3,
+    train_seconds=1.5,
+    images_per_second=1000.0,
+    num_parameters=7850,
+    device="cpu",
+    threads=2,
+    data_source="synthetic",
+    validation="train split",
+)
+
+
+def recorded(run_dir: Path, error: BaseException | None = None) -> tuple[int, dict[str, object]]:
+    def work() -> RunResult:
+        if error is not None:
+            raise error
+        return RESULT
+
+    code = record(work, run_dir=run_dir, seed=7, overrides=["model=mlp"])
+    return code, json.loads((run_dir / "metrics.json").read_text())
+
+
+def test_metrics_json_holds_what_the_contract_lists(tmp_path: Path) -> None:
+    code, metrics = recorded(tmp_path)
+    assert code == 0
+    assert set(metrics) == {
+        *("status", "val/acc", "val/loss", "test/acc", "test/loss", "best_epoch", "epochs"),
+        *("train_seconds", "images_per_second", "seed", "num_parameters", "device", "threads"),
+        *("data_source", "validation"),
+        *("overrides", "versions", "git_commit", "git_dirty"),
+    }
+    assert metrics["status"] == "completed"
+    assert metrics["seed"] == 7 and metrics["overrides"] == ["model=mlp"]
+    assert metrics["val/acc"] == 0.75 and metrics["best_epoch"] == 2
+    assert {path.name for path in tmp_path.iterdir()} == {".hydra", "metrics.json"}
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "reason"),
+    [
+        (BadInput("bad"), 2, "bad"),
+        (DataError("gone"), 3, "gone"),
+        (Diverged("nan"), 4, "nan"),
+        (CannotWrite("full"), 74, "full"),
+        (
+            OSError(28, "No space left on device", "last.ckpt"),
+            74,
+            "could not write last.ckpt: No space left on device. Make room, or set hydra.run.dir.",
+        ),
+        (ZeroDivisionError("ours"), 1, "ZeroDivisionError: ours"),
+        (MemoryError("no more"), 1, "MemoryError: no more"),
+        (SystemExit(7), 1, "SystemExit: 7"),
+        (
+            OSError(2, "No such file or directory", "x"),
+            1,
+            "FileNotFoundError: [Errno 2] No such file or directory: 'x'",
+        ),
+    ],
+)
+def test_a_failure_is_written_down_with_its_reason_and_exit_code(
+    tmp_path: Path, error: Exception, code: int, reason: str
+) -> None:
+    found, metrics = recorded(tmp_path, error)
+    assert found == code
+    assert (metrics["status"], metrics["reason"]) == ("failed", reason)
+
+
+def test_only_a_fault_of_ours_shows_a_traceback(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.ERROR):
+        recorded(tmp_path, DataError("gone"))
+        (told,) = [record for record in caplog.records if record.name == "failure"]
+        assert told.getMessage() == "error: gone" and not told.exc_info
+        recorded(tmp_path, ZeroDivisionError("ours"))
+        assert caplog.records[-1].name == "failure" and caplog.records[-1].exc_info
+
+
+def test_the_log_of_a_run_holds_the_traceback_of_any_failure(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        recorded(tmp_path, Diverged("nan"))
+    (held,) = [record for record in caplog.records if record.name == "details"]
+    assert held.exc_info and held.exc_info[0] is Diverged
+
+
+def test_the_failure_inside_a_constructor_is_found(tmp_path: Path) -> None:
+    try:
+        raise RuntimeError("Error in call to target") from DataError("gone")
+    except RuntimeError as wrapped:
+        assert recorded(tmp_path, wrapped)[0] == 3
+
+
+@pytest.mark.parametrize(
+    ("stop", "reason"),
+    [(Stopped(130), "Ctrl-C"), (Stopped(143), "SIGTERM"), (KeyboardInterrupt(), "Ctrl-C")],
+)
+def test_an_interruption_is_written_down_and_goes_on(tmp_path: Path, stop: BaseException, reason: str) -> None:
+    with pytest.raises(type(stop)) as stopped:
+        recorded(tmp_path, stop)
+    assert stopped.value is stop
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert (metrics["status"], metrics["reason"]) == ("interrupted", reason)
+
+
+def test_when_the_result_cannot_be_written_the_first_error_is_still_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*args: object) -> NoReturn:
+        raise OSError(28, "No space left on device", "metrics.json")
+
+    monkeypatch.setattr(run, "write_json", full)
+    assert record(lambda: RESULT, run_dir=tmp_path, seed=0, overrides=[]) == 74
+    assert "could not write metrics.json: No space left on device" in caplog.text
+
+
+def test_provenance_names_versions_and_the_commit_of_this_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = {"rev-parse": "abc123", "status": " M src/task.py"}
+    monkeypatch.setattr(run, "git", lambda *arguments: answers[arguments[0]])
+    found = provenance()
+    assert (found["git_commit"], found["git_dirty"]) == ("abc123", True)
+    assert set(found["versions"]) == {"python", "torch", "torchvision", "lightning", "torchmetrics", "hydra-core"}
+
+
+def test_without_git_there_is_no_commit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert (provenance()["git_commit"], provenance()["git_dirty"]) == (None, None)
+
+
+def test_a_quiet_run_tells_of_its_end_in_its_log_alone(tmp_path: Path) -> None:
+    told: list[str] = []
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            told.append(f"{record.name}: {record.getMessage()}")
+
+    listener = Listener()
+    loggers = [logging.getLogger(name) for name in ("details", "failure", "src.run.result")]
+    for logger in loggers:
+        logger.addHandler(listener)
+        logger.setLevel(logging.INFO)
+    try:
+        (tmp_path / "a").mkdir()
+        (tmp_path / "b").mkdir()
+        record(lambda: RESULT, run_dir=tmp_path / "a", seed=0, overrides=[], quiet=True)
+        report(tmp_path / "a", quiet=True)
+        record(lambda: 1 / 0, run_dir=tmp_path / "b", seed=0, overrides=[], quiet=True)  # type: ignore
+    finally:
+        for logger in loggers:
+            logger.removeHandler(listener)
+    assert told[0].startswith("details: val acc 0.7500 (epoch 2 of 3, train split)")
+    assert told[-1] == "details: error: ZeroDivisionError: division by zero"
+    assert all(line.startswith("details: ") for line in told)
+
+
+def test_the_end_of_a_run_names_the_commands_that_come_next(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = tmp_path / "outputs" / "a run"
+    folder.mkdir(parents=True)
+    recorded(folder)
+    with caplog.at_level(logging.INFO), pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        report(folder, quiet=False)
+        (folder / "figures" / "examples").mkdir(parents=True)
+        report(folder, quiet=False)
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines[1:5] == [
+        "  folder       'outputs/a run'",
+        "  evaluate     python -m src.eval run='outputs/a run'",
+        "  predict      python -m src.predict run='outputs/a run' images='photos/*.png'",
+        "  tensorboard  tensorboard --logdir outputs",
+    ]
+    assert lines[8].endswith(" images='outputs/a run/figures/examples/*.png'")
+
+
+def test_a_completed_run_is_not_run_again(tmp_path: Path) -> None:
+    recorded(tmp_path)
+    before = (tmp_path / "metrics.json").stat()
+    assert recorded(tmp_path, ZeroDivisionError("ran again"))[0] == 0
+    assert (tmp_path / "metrics.json").stat() == before
+
+
+def test_what_an_earlier_start_has_left_is_gone_while_the_run_goes_on(tmp_path: Path) -> None:
+    recorded(tmp_path, ZeroDivisionError("ours"))
+
+    def work() -> RunResult:
+        assert read_result(tmp_path) == {}
+        return RESULT
+
+    assert record(work, run_dir=tmp_path, seed=0, overrides=[]) == 0
+
+
+def test_a_second_process_waits_and_finds_the_work_done(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def work() -> RunResult:
+        second.start()
+        while "waiting" not in caplog.text:
+            time.sleep(0.01)
+        return RESULT
+
+    ran: list[str] = []
+    second = threading.Thread(target=lambda: record(lambda: ran.append("again"), **where))  # type: ignore
+    where: dict[str, Any] = {"run_dir": tmp_path, "seed": 0, "overrides": []}
+    with caplog.at_level(logging.INFO):
+        assert record(work, **where) == 0
+        second.join()
+    assert ran == [] and f"waiting for another process, which is running {tmp_path.name}" in caplog.text
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"a": 1})
+    with pytest.raises(ValueError, match="Out of range float values"):
+        write_json(tmp_path / "a.json", {"a": float("nan")})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"a": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_job_that_its_launcher_ends_was_interrupted(tmp_path: Path) -> None:
+    def work() -> RunResult:
+        raise SIGTERMException
+
+    with pytest.raises(SystemExit):
+        record(work, run_dir=tmp_path, seed=0, overrides=[])
+    result = read_result(tmp_path)
+    assert (result["status"], result["reason"]) == ("interrupted", "SIGTERM")
+
+
+@pytest.mark.parametrize("code", [-1, 144])
+def test_a_job_that_was_queued_again_has_not_failed(code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def work() -> RunResult:
+        raise SystemExit(code)
+
+    monkeypatch.setenv("SUBMITIT_EXECUTOR", "slurm")
+    with pytest.raises(SystemExit):
+        record(work, run_dir=tmp_path, seed=0, overrides=[])
+    assert read_result(tmp_path) == {}

@@ -1,0 +1,48 @@
+"""Small runs: as the command is typed, as it leaves them on disk, and compared by their weights."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+
+from src.files import write_json
+from src.train import train
+
+ROOT = Path(__file__).resolve().parents[1]
+SMALL = ["data=synthetic", "data.train_per_class=30", "data.test_per_class=5", "data.val_size=51", "figures=false"]
+
+
+def command(*arguments: str, cwd: Path, module: str = "src.train") -> subprocess.CompletedProcess[str]:
+    """Runs a command as a user types it, in any folder."""
+    line = [sys.executable, "-m", module, *arguments]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.run(line, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
+
+
+def trained(cfg: Any, folder: Path) -> dict[str, Any]:
+    """Trains a run and leaves it as the command does; returns its result."""
+    (folder / ".hydra").mkdir(parents=True)
+    OmegaConf.save(cfg, folder / ".hydra" / "config.yaml")
+    result = {"status": "completed", "seed": cfg.seed, **train(cfg, folder).as_json(), "git_commit": "c" * 40}
+    write_json(folder / "metrics.json", result)
+    return result
+
+
+def files(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    checkpoint = torch.load(path, weights_only=True)
+    return dict(checkpoint["state_dict"])
+
+
+def assert_same_weights(left: Path, right: Path) -> None:
+    ours, theirs = weights(left), weights(right)
+    assert ours.keys() == theirs.keys()
+    for name, tensor in ours.items():
+        assert torch.equal(tensor, theirs[name]), name

@@ -1,0 +1,154 @@
+import logging
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from src.networks import MLP
+from src.steps.gradients import CapturedGradients, Gradients
+from src.train import train
+from tests.conftest import Compose
+
+
+def network(batch_norm: bool = False) -> MLP:
+    torch.manual_seed(0)
+    return MLP(
+        image_shape=(1, 2, 2),
+        num_classes=3,
+        hidden_sizes=[5],
+        activation=nn.ReLU,
+        dropout=0.0,
+        batch_norm=batch_norm,
+        loss=F.cross_entropy,
+    )
+
+
+def batch(size: int, seed: int = 1) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(size, 1, 2, 2, generator=generator), torch.randint(3, (size,), generator=generator)
+
+
+def test_gradients_are_those_of_this_batch_alone() -> None:
+    ours, by_hand = network(), network()
+    gradients = Gradients(ours, nullcontext)
+    gradients(*batch(6, seed=2))
+    images, labels = batch(4)
+    loss, scores = gradients(images, labels)
+    expected = by_hand.loss(scores=by_hand(images), labels=labels)
+    expected.backward()  # type: ignore[no-untyped-call]
+    assert torch.equal(loss, expected) and torch.equal(scores, by_hand(images))
+    assert not loss.requires_grad and not scores.requires_grad
+    for parameter, other in zip(ours.parameters(), by_hand.parameters(), strict=True):
+        assert parameter.grad is not None and other.grad is not None
+        assert torch.equal(parameter.grad, other.grad)
+
+
+class FakeGraph:
+    """A graph that replays by running again what was recorded, into the same tensors."""
+
+    def replay(self) -> None:
+        captured = self.captured
+        kept = [gradient for _, gradient in captured.gradients]
+        loss, scores = captured.eager(captured.images, captured.labels)
+        captured.loss.copy_(loss)
+        captured.scores.copy_(scores)
+        for gradient, (parameter, _) in zip(kept, captured.gradients, strict=True):
+            gradient.copy_(parameter.grad)
+
+
+@pytest.fixture
+def fake_cuda(monkeypatch: pytest.MonkeyPatch) -> list[FakeGraph]:
+    """Stands in for torch.cuda on a machine without a GPU; the list gets the graphs."""
+    graphs: list[FakeGraph] = []
+
+    class Stream:
+        def wait_stream(self, other: Any) -> None: ...
+
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: graphs.append(FakeGraph()) or graphs[-1])
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: Stream())
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: Stream())
+    monkeypatch.setattr(torch.cuda, "stream", nullcontext)
+    monkeypatch.setattr(torch.cuda, "set_stream", lambda stream: None)
+    monkeypatch.setattr(torch.cuda, "graph", nullcontext)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: torch.get_rng_state())
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: torch.set_rng_state(state))
+    return graphs
+
+
+def trained(gradients: Gradients | CapturedGradients, graphs: list[FakeGraph], sizes: list[int]) -> list[Tensor]:
+    """The losses of some steps of Adam, one of them taken by somebody else (Lightning's own, which drops gradients)."""
+    optimizer = torch.optim.Adam(gradients.network.parameters(), lr=0.1)
+    losses = []
+    for number, size in enumerate(sizes):
+        for graph in graphs:
+            graph.captured = gradients  # type: ignore[attr-defined]
+        images, labels = batch(size, seed=number)
+        if number == 2:
+            optimizer.zero_grad()
+            loss = gradients.network.loss(scores=gradients.network(images), labels=labels)
+            loss.backward()  # type: ignore[no-untyped-call]
+        else:
+            loss, _ = gradients(images, labels)
+        losses.append(loss.detach())
+        optimizer.step()
+    return losses
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_a_captured_step_trains_as_the_plain_one_does(fake_cuda: list[FakeGraph], batch_norm: bool) -> None:
+    plain, captured = network(batch_norm), network(batch_norm)
+    sizes = [4, 4, 4, 4, 3, 4]
+    expected = trained(Gradients(plain, nullcontext), [], sizes)
+    gradients = CapturedGradients(captured, nullcontext)
+    random_state = torch.get_rng_state()
+    gradients.capture(*batch(4, seed=0))
+    assert torch.equal(torch.get_rng_state(), random_state)
+    losses = trained(gradients, fake_cuda, sizes)
+    assert len(fake_cuda) == 1
+    assert all(map(torch.equal, losses, expected))
+    for name, values in plain.state_dict().items():
+        assert torch.equal(captured.state_dict()[name], values), name
+
+
+def test_where_the_capture_fails_training_goes_on_without(
+    fake_cuda: list[FakeGraph], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(graph: Any) -> Any:
+        raise RuntimeError("operation not permitted when stream is capturing\nmore")
+
+    left_on = list[Any]()
+    monkeypatch.setattr(torch.cuda, "graph", refuse)
+    monkeypatch.setattr(torch.cuda, "set_stream", left_on.append)
+    sizes = [4, 4, 4, 3]
+    expected = trained(Gradients(network(), nullcontext), [], sizes)
+    with caplog.at_level(logging.WARNING):
+        losses = trained(CapturedGradients(network(), nullcontext), [], sizes)
+    assert all(map(torch.equal, losses, expected))
+    assert len(left_on) == 1
+    text = "training goes on without a CUDA graph: operation not permitted when stream is capturing"
+    assert [record.message for record in caplog.records] == [text]
+
+
+def test_while_anomalies_are_looked_for_nothing_is_captured(fake_cuda: list[FakeGraph]) -> None:
+    with torch.autograd.set_detect_anomaly(True):
+        CapturedGradients(network(), nullcontext)(*batch(4))
+    assert fake_cuda == []
+
+
+def test_on_the_cpu_a_cuda_graph_is_not_tried(config: Compose, tmp_path: Path) -> None:
+    small = ["data=synthetic", "data.train_per_class=30", "data.val_size=50", "trainer=cpu", "trainer.max_epochs=1"]
+    plain = train(config(*small), tmp_path / "plain")
+    assert train(config(*small, "cuda_graph=true"), tmp_path / "graph").metrics == plain.metrics
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_cuda_graph_trains_as_the_plain_steps_do(config: Compose, tmp_path: Path) -> None:
+    small = ["data=synthetic", "model=mlp", "optimizer=adam", "scheduler=cosine", "trainer=gpu", "trainer.max_epochs=3"]
+    plain = train(config(*small), tmp_path / "plain")
+    graph = train(config(*small, "cuda_graph=true"), tmp_path / "graph")
+    for name, value in plain.metrics.items():
+        assert graph.metrics[name] == pytest.approx(value, rel=1e-3)

@@ -1,0 +1,264 @@
+"""What a sweep promises when processes are killed and jobs fail, with real processes and real training."""
+
+import csv
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from src.run.result import read_result
+from src.train import train
+from tests.conftest import Compose
+from tests.runs import SMALL, assert_same_weights
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the processes of these tests are forks")
+ROOT = Path(__file__).resolve().parents[1]
+TINY = [*SMALL, "model=mlp", "model.dropout=0.3", "model.hidden_sizes=[16]", "optimizer=adam", "scheduler=cosine"]
+GRID = [*TINY, "trainer.max_epochs=8", "optimizer.lr=0.001,0.01,0.1", "seed=1,2,3,4"]
+
+
+class Process:
+    """A command that runs.
+
+    Attributes:
+        pid: of its process.
+        log: what it prints.
+    """
+
+    def __init__(self, pid: int, log: Path) -> None:
+        self.pid, self.log = pid, log
+
+    def runs(self) -> bool:
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return False
+        return True
+
+    def exit_code(self, seconds: float = 120) -> int:
+        deadline = time.monotonic() + seconds
+        while self.runs():
+            assert time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.02)
+        return int(Path(f"{self.log}.code").read_text())
+
+
+class Starter:
+    def __init__(self, folder: Path) -> None:
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        line = [sys.executable, "-m", "tests.zygote"]
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        self.folder = folder
+        self.process = subprocess.Popen(line, cwd=folder, env=environment, text=True, **pipes)
+        self.started = 0
+
+    def __call__(self, *arguments: str, fail: dict[str, str] | None = None) -> Process:
+        assert self.process.stdin and self.process.stdout
+        self.started += 1
+        log = self.folder / f"{self.started}.log"
+        self.process.stdin.write(json.dumps({"arguments": arguments, "log": str(log), "fail": fail or {}}) + "\n")
+        self.process.stdin.flush()
+        return Process(int(self.process.stdout.readline()), log)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Starter]:
+    starter = Starter(tmp_path)
+    yield starter
+    starter.process.stdin.close()  # type: ignore[union-attr]
+    starter.process.wait(timeout=30)
+    starter.process.stdout.close()  # type: ignore[union-attr]
+
+
+def table(folder: Path) -> list[dict[str, str]]:
+    """results.csv, without how long it took."""
+    rows = list(csv.DictReader((folder / "results.csv").read_text().splitlines()))
+    return [{key: value for key, value in row.items() if key != "train_seconds"} for row in rows]
+
+
+def fingerprints(folder: Path) -> dict[str, tuple[int, int, int]]:
+    """Inode, size and time of every file of the completed jobs."""
+    done = [path.parent for path in folder.glob("*/metrics.json") if read_result(path.parent)["status"] == "completed"]
+    found = ((path, path.stat()) for job in done for path in job.rglob("*") if path.is_file())
+    return {str(path): (stat.st_ino, stat.st_size, stat.st_mtime_ns) for path, stat in found}
+
+
+def test_a_sweep_that_is_killed_again_and_again_ends_as_if_nothing_had_happened(start: Starter, tmp_path: Path) -> None:
+    undisturbed = start("-m", *GRID, "hydra.sweep.dir=whole")
+    draw, kills, launches = random.Random(0), 0, 0
+    assert undisturbed.exit_code() == 0, undisturbed.log.read_text()
+    while True:
+        launches += 1
+        process = start("-m", *GRID, "hydra.sweep.dir=killed", "resume=auto")
+        before = fingerprints(tmp_path / "killed")
+        assert launches < 100
+        if kills == 10:
+            break
+        pause = draw.uniform(0.0, 1.8)
+        time.sleep(pause)
+        kills += process.runs()
+        if process.runs():
+            os.kill(process.pid, signal.SIGKILL)
+        while process.runs():
+            time.sleep(0.01)
+        after = fingerprints(tmp_path / "killed")
+        assert before.items() <= after.items(), "a finished folder was touched"
+    assert process.exit_code() == 0, process.log.read_text()
+    assert before.items() <= fingerprints(tmp_path / "killed").items()
+    assert table(tmp_path / "killed") == table(tmp_path / "whole") and len(table(tmp_path / "whole")) == 12
+    for job in (tmp_path / "whole").glob("0*"):
+        other = tmp_path / "killed" / job.name
+        assert_same_weights(job / "checkpoints/last.ckpt", other / "checkpoints/last.ckpt")
+        assert (job / "metrics.csv").read_text() == (other / "metrics.csv").read_text()
+    assert len(list((tmp_path / "killed").glob("0*"))) == 12
+
+
+def test_a_search_that_is_killed_again_and_again_has_each_trial_once(start: Starter, tmp_path: Path) -> None:
+    optuna = pytest.importorskip("optuna")
+    words = [
+        "-m",
+        "hydra/sweeper=optuna",
+        *TINY,
+        "data.batch_size=16,32",
+        "trainer.max_epochs=6",
+        "hydra.sweeper.n_trials=16",
+    ]
+    draw, before, kills = random.Random(1), {}, 0
+    while True:
+        process = start(*words, "hydra.sweep.dir=search", "resume=auto")
+        begun = len(list(tmp_path.glob("search/0*/train.log")))
+        while kills < 4 and process.runs() and len(list(tmp_path.glob("search/0*/train.log"))) < begun + 2:
+            time.sleep(0.01)
+        if kills == 4 or not process.runs():
+            break
+        time.sleep(draw.uniform(0.0, 0.2))
+        if process.runs():
+            os.kill(process.pid, signal.SIGKILL)
+            kills += 1
+        while process.runs():
+            time.sleep(0.01)
+        after = fingerprints(tmp_path / "search")
+        assert before.items() <= after.items(), "a finished folder was touched"
+        before = after
+    assert process.exit_code() == 0 and kills >= 2, process.log.read_text()
+    assert before.items() <= fingerprints(tmp_path / "search").items()
+    rows = table(tmp_path / "search")
+    assert [row["status"] for row in rows] == ["completed"] * 16
+    assert sorted(path.name[:3] for path in tmp_path.glob("search/0*")) == [f"{number:03d}" for number in range(16)]
+    storage = optuna.storages.JournalStorage(
+        optuna.storages.journal.JournalFileBackend(f"{tmp_path}/search/journal.log")
+    )
+    trials = optuna.load_study(study_name="sweep", storage=storage).trials
+    told = [trial.user_attrs["folder"] for trial in trials if trial.state.name in ("COMPLETE", "PRUNED")]
+    assert sorted(told) == sorted(path.name for path in tmp_path.glob("search/0*"))
+
+
+def test_failed_jobs_are_rows_with_their_reasons_and_the_others_equal_solo_runs(
+    start: Starter, tmp_path: Path, config: Compose
+) -> None:
+    sweep = [*TINY, "trainer.max_epochs=2", f"seed={','.join(map(str, range(12)))}", "hydra.sweep.dir=grid"]
+    done = start("-m", *sweep, fail={"2": "exception", "5": "memory", "11": "exit"})
+    assert done.exit_code() == 5, done.log.read_text()
+    reasons = {}
+    for number in range(12):
+        (folder,) = (tmp_path / "grid").glob(f"{number:03d}_*")
+        result = read_result(folder)
+        if result["status"] == "failed":
+            reasons[number] = result["reason"]
+            assert "Traceback" in (folder / "train.log").read_text()
+            continue
+        alone = train(config(*TINY, "trainer.max_epochs=2", f"seed={number}"), tmp_path / f"{number}")
+        assert {name: result[name] for name in alone.metrics} == alone.metrics
+        assert_same_weights(folder / "checkpoints/best.ckpt", tmp_path / f"{number}/checkpoints/best.ckpt")
+    memory = "OutOfMemoryError: CUDA out of memory. Tried to allocate 20.00 GiB"
+    assert reasons == {2: "ValueError: injected", 5: memory, 11: "SystemExit: 7"}
+    markdown = (tmp_path / "grid" / "results.md").read_text()
+    assert all(f"| {reason} |" in markdown for reason in reasons.values())
+    assert "9 of 12 jobs completed in grid" in done.log.read_text()
+    again = start("-m", *sweep, "resume=auto")
+    assert again.exit_code() == 5 and "[12/12]" in again.log.read_text()  # failed ones are left alone
+    retried = start("-m", *sweep, "resume=auto", "retry_failed=true")
+    assert retried.exit_code() == 0 and "12 of 12 jobs completed" in retried.log.read_text()
+
+
+def test_ctrl_c_leaves_a_true_table_and_the_sweep_goes_on_where_it_was(start: Starter, tmp_path: Path) -> None:
+    sweep = [*TINY, "trainer.max_epochs=40", "seed=1,2,3", "hydra.sweep.dir=grid"]
+    process = start("-m", *sweep)
+    while not any("epoch 1/40 " in log.read_text() for log in (tmp_path / "grid").glob("001_*/train.log")):
+        assert process.runs(), process.log.read_text()
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGINT)
+    assert process.exit_code() == 130
+    assert [row["status"] for row in table(tmp_path / "grid")] == ["completed", "interrupted", "unfinished"]
+    assert "hydra.sweep.dir=grid resume=auto" in process.log.read_text()
+    (last,) = (tmp_path / "grid").glob("001_*/checkpoints/last.ckpt")
+    epochs = torch.load(last, weights_only=True)["epoch"] + 1
+    again = start("-m", *sweep, "resume=auto")
+    assert again.exit_code() == 0
+    log = next((tmp_path / "grid").glob("001_*/train.log")).read_text()
+    assert log.count("epoch 1/40 ") == 1 and log.count(f"epoch {epochs + 1}/40 ") >= 1
+    whole = start("-m", *sweep[:-1], "hydra.sweep.dir=whole")
+    assert whole.exit_code() == 0
+    assert table(tmp_path / "grid") == table(tmp_path / "whole")
+
+
+def test_a_killed_run_is_resumed_by_the_same_command(start: Starter, tmp_path: Path) -> None:
+    run = [*TINY, "trainer.max_epochs=60"]
+    killed = start(*run)
+    while not list(tmp_path.glob("outputs/runs/*/*/checkpoints/last.ckpt")):
+        assert killed.runs(), killed.log.read_text()
+        time.sleep(0.01)
+    os.kill(killed.pid, signal.SIGKILL)
+    while killed.runs():
+        time.sleep(0.01)
+    again = start(*run, "resume=auto")
+    assert again.exit_code() == 0
+    (folder,) = tmp_path.glob("outputs/runs/*/*")
+    assert f"resume=auto: continuing {folder.relative_to(tmp_path)}" in again.log.read_text()
+    whole = start(*run, "hydra.run.dir=whole")
+    assert whole.exit_code() == 0
+    assert_same_weights(folder / "checkpoints/last.ckpt", tmp_path / "whole/checkpoints/last.ckpt")
+    assert (folder / "metrics.csv").read_text() == (tmp_path / "whole/metrics.csv").read_text()
+    names = ("val/acc", "val/loss", "test/acc", "test/loss", "best_epoch", "epochs")
+    ours, theirs = read_result(folder), read_result(tmp_path / "whole")
+    assert {name: ours[name] for name in names} == {name: theirs[name] for name in names}
+    before = (folder / "metrics.json").stat()
+    done = start(*run, f"resume={folder}")
+    assert done.exit_code() == 0 and "was completed before: val acc" in done.log.read_text()
+    assert (folder / "metrics.json").stat() == before
+
+
+def test_two_sweeps_that_start_together_never_share_a_folder(start: Starter, tmp_path: Path) -> None:
+    sweep = [*TINY, "trainer.max_epochs=1", "seed=1,2"]
+    both = [start("-m", *sweep) for _ in range(2)]
+    assert [process.exit_code() for process in both] == [0, 0]
+    folders = list(tmp_path.glob("outputs/sweeps/*/*"))
+    assert len(folders) == 2
+    assert all([row["status"] for row in table(folder)] == ["completed"] * 2 for folder in folders)
+
+
+def test_a_long_sweep_does_not_grow(start: Starter, tmp_path: Path) -> None:
+    seeds = ",".join(map(str, range(200)))
+    process = start("-m", *TINY, "trainer.max_epochs=1", f"seed={seeds}", "hydra.sweep.dir=grid")
+    megabytes = {}
+    while process.runs():
+        done = len(list((tmp_path / "grid").glob("*/metrics.json")))
+        with_pages = Path(f"/proc/{process.pid}/statm")
+        try:
+            megabytes[done] = int(with_pages.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+        except OSError:
+            break
+        time.sleep(0.05)
+    assert process.exit_code() == 0
+    early = min(done for done in megabytes if done >= 20)
+    assert early < 40 and max(megabytes) >= 195
+    assert megabytes[max(megabytes)] - megabytes[early] < 50, megabytes

@@ -1,0 +1,211 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from matplotlib.figure import Figure
+
+from src.sweep.grid import Grid, advice, beyond, grid_of, grid_text, is_geometric
+from src.sweep.grid_figure import bounds, draw, draw_curves, draw_heatmaps, places
+from src.sweep.leaderboard import leaderboard
+from tests.sweeps import Sweep
+
+LR, SIZE = "optimizer.lr=0.01,0.1,1", "data.batch_size=64,256"
+
+
+def accuracies(*values: float | str | None) -> list[dict[str, float] | str | None]:
+    return [{"val/acc": value} if isinstance(value, float) else value for value in values]
+
+
+def grid(sweep: Sweep) -> Grid:
+    found = grid_of(leaderboard([sweep.folder]))
+    assert found is not None
+    return found
+
+
+def test_two_keys_are_a_table_with_the_best_marked(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path, LR, SIZE).left(*accuracies(0.7, 0.6, 0.8, 0.9, "diverged", None))
+    assert grid_text(grid(sweep)).splitlines() == [
+        "val acc, optimizer.lr down  data.batch_size=64  data.batch_size=256",
+        "0.01                        0.7000              0.6000",
+        "0.1                         0.8000              0.9000*",
+        "1                           failed              unfinished",
+    ]
+
+
+def test_one_key_is_bars_from_the_lowest_to_the_highest(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path, "optimizer.lr=10,0.1,1,100").left(*accuracies(0.7, 0.8, 0.9, "diverged"))
+    assert grid_text(grid(sweep)).splitlines() == [
+        "optimizer.lr  val acc",
+        f"0.1           0.8000   {'#' * 15}",
+        f"1             0.9000*  {'#' * 30}",
+        "10            0.7000   #",
+        "100           failed",
+    ]
+
+
+def test_other_keys_make_a_panel_each_and_seeds_are_averaged(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path, "model=softmax,mlp", "optimizer.lr=0.1,1", "seed=1,2")
+    found = grid(sweep.left(*accuracies(0.1, 0.3, 0.4, 0.4, 0.5, 0.5, 0.6, 0.8)))
+    assert list(found.panels) == ["model=mlp", "model=softmax"]
+    assert found.cell(found.panels["model=softmax"]["0.1",]) == "0.2000"
+    assert found.cell(found.panels["model=mlp"]["1",]) == "0.7000*"
+
+
+def test_a_failed_seed_does_not_hide_the_others(tmp_path: Path) -> None:
+    found = grid(Sweep(tmp_path, "optimizer.lr=0.1,1", "seed=1,2").left("gone", *accuracies(0.5, 0.6, 0.6)))
+    assert found.cell(found.panels[""]["0.1",]) == "0.5000"
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["seed=1,2"],
+        ["model=softmax,mlp"],
+        ["optimizer.lr=0.1,1", "data.batch_size=64,full"][1:],
+        ["optimizer.lr=0.1,1", SIZE, "optimizer.momentum=0,0.9"],
+    ],
+)
+def test_other_sweeps_have_no_grid(overrides: list[str], tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path, *overrides)
+    sweep.left(*accuracies(*[0.5] * len(sweep.plan.jobs)))
+    assert grid_of(leaderboard([tmp_path])) is None
+
+
+def test_without_a_completed_job_there_is_no_grid(tmp_path: Path) -> None:
+    Sweep(tmp_path, LR).left("a", "b", "c")
+    assert grid_of(leaderboard([tmp_path])) is None
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([0.01, 0.1, 1], True),
+        ([0.01, 0.03, 0.1, 0.3], True),
+        ([16, 32, 64], True),
+        ([64, 256], True),
+        ([1, 2, 3, 4], False),
+        ([0.1, 0.2], False),
+        ([0, 0.1, 10], False),
+        ([-1, 1], False),
+    ],
+)
+def test_whether_values_are_geometric(values: list[float], expected: bool) -> None:
+    assert is_geometric(values) is expected
+
+
+@pytest.mark.parametrize(
+    ("values", "best", "key", "expected"),
+    [
+        (["0.01", "0.1", "1"], "1", "optimizer.lr", ["10", "100"]),
+        (["0.01", "0.1", "1"], "0.01", "optimizer.lr", ["0.001", "0.0001"]),
+        (["0.01", "0.1", "1"], "0.1", "optimizer.lr", []),
+        (["0", "0.3", "0.6"], "0.6", "model.dropout", ["0.9"]),  # 1.2 is none
+        (["0", "0.3", "0.6"], "0", "model.dropout", []),
+        (["1", "2", "4"], "1", "data.batch_size", []),
+        (["64", "256"], "64", "data.batch_size", ["16", "4"]),
+        (["64", "4096"], "64", "data.batch_size", ["6", "1"]),  # by no more than ten times
+        (["0.001", "1"], "1", "optimizer.lr", ["10", "100"]),
+        (["1", "10"], "1", "optimizer.lr", ["0.1", "0.01"]),
+        (["100", "250", "400"], "100", "data.train_size", []),  # above 0
+        (["-1", "0", "1"], "-1", "data.shift", ["-2", "-3"]),
+        (["5", "10", "15"], "15", "trainer.max_epochs", ["20", "25"]),
+    ],
+)
+def test_beyond_the_edge_the_grid_goes_on_as_it_is_spaced(
+    values: list[str], best: str, key: str, expected: list[str]
+) -> None:
+    assert beyond(values, best, key=key) == expected
+
+
+def test_the_best_on_the_edge_is_said_with_the_next_command(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path, "model=softmax,mlp", "data.root=a b", "optimizer.lr=0.1,1", "seed=1,2")
+    sweep.left(*accuracies(*[0.1] * 6, 0.8, 0.8))
+    assert advice(leaderboard([tmp_path]), sweep.plan) == [
+        "The best optimizer.lr, 1, is the highest of the grid.",
+        "  next         python -m src.train -m model=mlp 'data.root=a b' optimizer.lr=1,10,100 seed=1,2",
+    ]
+    *_, line = advice(leaderboard([tmp_path]), sweep.plan, ["hydra/launcher=joblib"])
+    assert line.startswith("  next         python -m src.train -m hydra/launcher=joblib model=mlp ")
+
+
+def test_what_failed_is_no_part_of_the_grid_that_goes_on(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path, "lr=0.01,0.1,1e30").left(*accuracies(0.9, 0.1), "diverged")
+    assert advice(leaderboard([tmp_path]), sweep.plan)[1].endswith(" lr=0.0001,0.001,0.01")
+    sweep = Sweep(tmp_path / "one", "lr=0.1,1e30").left(*accuracies(0.9), "diverged")
+    assert advice(leaderboard([tmp_path / "one"]), sweep.plan) == []
+
+
+def test_the_next_command_names_what_an_earlier_one_has_swept(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path, "a=x,y", "lr=1,10").left(*accuracies(0.1, 0.2, 0.3, 0.4))
+    later = replace(sweep.plan, overrides=["lr=1,10"])
+    assert advice(leaderboard([tmp_path]), later)[1].endswith(" lr=10,100,1000 a=y")
+
+
+def test_nothing_is_advised_where_the_best_lies_inside(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path, LR).left(*accuracies(0.1, 0.9, 0.1))
+    assert advice(leaderboard([tmp_path]), sweep.plan) == []
+
+
+def test_the_edge_of_a_grid_of_three_keys_is_said_too_and_a_search_has_none(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path, "optimizer.lr=0.01,0.1,1", "data.batch_size=64,128,256", "+optimizer.dampening=0,0.1,0.2")
+    sweep.left(*accuracies(*[0.1] * 26, 0.9))
+    found = advice(leaderboard([tmp_path]), sweep.plan)
+    assert len(found) == 4
+    words = "optimizer.lr=1,10,100 data.batch_size=256,512,1024 +optimizer.dampening=0.2,0.3,0.4"
+    assert found[-1] == f"  next         python -m src.train -m {words}"
+    assert advice(leaderboard([tmp_path]), replace(sweep.plan, space={"optimizer.lr": "0.1,1"})) == []
+
+
+def test_the_picture_of_two_keys_is_a_heatmap_with_each_accuracy_written(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path, "model=softmax,mlp", LR, SIZE)
+    figure, found = Figure(), grid(sweep.left(*accuracies(*[0.5] * 5, "diverged", *[0.6] * 5, 0.9)))
+    draw_heatmaps(found, figure)
+    *panels, colours = figure.axes
+    assert {axes.get_title() for axes in panels} == {"model=softmax", "model=mlp"}
+    assert colours.get_ylabel() == "validation accuracy (* best)"
+    for axes in panels:
+        assert (axes.get_xlabel(), axes.get_ylabel()) == ("data.batch_size", "optimizer.lr")
+        assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+        assert [label.get_text() for label in axes.get_yticklabels()] == ["0.01", "0.1", "1"]
+        assert axes.collections[0].get_clim() == (0.5, 0.9)  # one scale for all
+    texts = {axes.get_title(): [text.get_text() for text in axes.texts] for axes in panels}
+    assert sorted(texts["model=softmax"]) == ["0.5000"] * 5 + ["failed"]
+    assert sorted(texts["model=mlp"]) == ["0.6000"] * 5 + ["0.9000*"]
+
+
+def test_the_picture_of_one_key_is_a_curve_with_its_deviation(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path, "optimizer.lr=0.01,0.1,1,10", "seed=1,2")
+    figure, found = Figure(), grid(sweep.left(*accuracies(0.4, 0.6, 0.8, 0.8, 0.7, 0.7, "a", "b")))
+    draw_curves(found, figure)
+    (axes,) = figure.axes
+    assert (axes.get_xscale(), axes.get_xlabel(), axes.get_ylabel()) == ("log", "optimizer.lr", "validation accuracy")
+    curve = axes.lines[0]
+    assert list(curve.get_xdata()) == [0.01, 0.1, 1] and list(curve.get_ydata()) == pytest.approx([0.5, 0.8, 0.7])
+    assert axes.get_legend().get_texts()[-1].get_text() == "no result" or axes.get_legend() is not None
+    assert any(list(line.get_xdata()) == [10, 10] for line in axes.lines)  # where there is no result
+
+
+def test_linear_values_keep_a_linear_axis_and_cells_meet_half_way(tmp_path: Path) -> None:
+    assert bounds([1.0, 2.0, 3.0]) == [0.5, 1.5, 2.5, 3.5]
+    assert bounds([0.01, 1.0, 100.0]) == pytest.approx([0.001, 0.1, 10, 1000])
+    figure = Figure()
+    draw_curves(grid(Sweep(tmp_path, "trainer.max_epochs=1,2,3").left(*accuracies(0.1, 0.2, 0.3))), figure)
+    assert figure.axes[0].get_xscale() == "linear"
+
+
+def test_cells_of_values_that_lie_far_apart_are_even(tmp_path: Path) -> None:
+    assert places(["0.01", "0.1", "1", "1e30"]) == [0.0, 1.0, 2.0, 3.0]
+    assert places(["0.01", "0.1", "1", "100"]) == [0.01, 0.1, 1.0, 100.0]
+    Sweep(tmp_path, "lr=0.01,0.1,1,1e30", "size=64,512").left(*accuracies(*[0.5] * 7, 0.6))
+    grid = grid_of(leaderboard([tmp_path]))
+    assert grid is not None
+    figure = Figure()
+    draw_heatmaps(grid, figure)
+    assert figure.axes[0].get_yscale() == "linear" and figure.axes[0].get_xscale() == "log"
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["0.01", "0.1", "1", "1e30"]
+
+
+def test_the_picture_is_written_whole(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path, LR, SIZE).left(*accuracies(*[0.5] * 6))
+    draw(grid(sweep), tmp_path / "grid.png")
+    assert (tmp_path / "grid.png").read_bytes().startswith(b"\x89PNG") and not list(tmp_path.glob("*.part"))

@@ -1,0 +1,150 @@
+"""Searches: with a launcher that only pretends, and one with real jobs."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from src.command.compose import CONF
+from src.command.jobs import checked_jobs
+from src.errors import BadInput
+from src.files import write_json
+from src.sweep.plan import Plan, read_plan, write_plan
+from src.sweep.search import JOURNAL, OptunaSweeper
+from tests.runs import SMALL, command
+from tests.sweeps import Sweep
+
+optuna = pytest.importorskip("optuna")
+Outcome = Callable[[int, dict[str, str]], dict[str, Any] | None]
+
+
+class Launcher:
+    """Leaves for each job what `outcome` says, by its number and overrides; None is a process that was killed."""
+
+    def __init__(self, folder: Path, outcome: Outcome) -> None:
+        self.folder, self.outcome = folder, outcome
+        self.batches: list[list[dict[str, str]]] = []
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[Any]:
+        self.batches.append([dict(text.split("=", 1) for text in overrides) for overrides in job_overrides])
+        for words in self.batches[-1]:
+            name = words["hydra.sweep.subdir"].strip("'")
+            result = self.outcome(int(name[:3]), words)
+            if result is None:
+                raise KeyboardInterrupt
+            (self.folder / name).mkdir(exist_ok=True)
+            write_json(self.folder / name / "metrics.json", Sweep.RESULT | result)
+        return []
+
+
+class ConfigLoader:
+    def load_sweep_config(self, config: Any, overrides: list[str]) -> DictConfig:
+        with initialize_config_dir(config_dir=CONF, version_base="1.3"):
+            composed = compose("config", overrides)
+        with open_dict(composed):
+            composed.hydra = {}
+        return composed
+
+
+def search(folder: Path, outcome: Outcome, **settings: int) -> Launcher:
+    space = {"optimizer.lr": "tag(log,interval(0.001,10))", "data.batch_size": "choice(64,256)"}
+    if read_plan(folder) is None:
+        settings_now = {"trainer.max_epochs": 5, "seed": 0}
+        write_plan(Plan(["seed=0"], list(space), [], space, 20, settings_now), folder, launched=[])
+    defaults = {"n_trials": 20, "at_once": 1, "seed": 0, "min_epochs": 1, "reduction_factor": 3}
+    sweeper = OptunaSweeper(**(defaults | settings))
+    sweeper.config = OmegaConf.create({"hydra": {"sweep": {"dir": str(folder)}}})
+    sweeper.launcher = Launcher(folder, outcome)  # type: ignore[assignment]
+    sweeper.hydra_context = type("Context", (), {"config_loader": ConfigLoader()})()  # type: ignore[assignment]
+    sweeper.sweep([])
+    return sweeper.launcher  # type: ignore[return-value]
+
+
+def good_at(best: float) -> Outcome:
+    """Accuracies that are the higher, the closer the learning rate is to the best one, in powers of ten."""
+    from math import log10
+
+    return lambda number, words: {"val/acc": 1 - abs(log10(float(words["optimizer.lr"]) / best)) / 4, "epochs": 10}
+
+
+def test_a_search_comes_closer_to_the_best_and_each_trial_is_a_job_of_the_sweep(tmp_path: Path) -> None:
+    launcher = search(tmp_path, good_at(0.1), n_trials=20)
+    plan = read_plan(tmp_path)
+    assert plan is not None and len(plan.jobs) == 20 == len({job.folder for job in plan.jobs})
+    assert [job.folder[:3] for job in plan.jobs] == [f"{number:03d}" for number in range(20)]
+    assert all(job.settings["seed"] == 0 and 0.001 <= job.settings["optimizer.lr"] <= 10 for job in plan.jobs)
+    distances = [1 - good_at(0.1)(0, words)["val/acc"] for (words,) in launcher.batches]  # type: ignore[index]
+    assert min(distances[10:]) < 0.5 * min(distances[:10])  # what Optuna has learned by then
+    assert (tmp_path / "results.csv").read_text().count("completed") == 20
+
+
+def test_several_at_once_are_one_launch(tmp_path: Path) -> None:
+    launcher = search(tmp_path, good_at(0.1), n_trials=7, at_once=3)
+    assert [len(batch) for batch in launcher.batches] == [3, 3, 1]
+
+
+def test_a_search_that_was_killed_goes_on_with_the_job_it_had_begun(tmp_path: Path) -> None:
+    def killed(number: int, words: dict[str, str]) -> dict[str, Any] | None:
+        return None if number == 3 else good_at(0.1)(number, words)
+
+    with pytest.raises(KeyboardInterrupt):
+        search(tmp_path, killed, n_trials=6)
+    plan = read_plan(tmp_path)
+    assert plan is not None and len(plan.jobs) == 4
+    launcher = search(tmp_path, good_at(0.1), n_trials=6)
+    (again,) = launcher.batches[0]
+    assert again["hydra.sweep.subdir"] == f"'{plan.jobs[3].folder}'"
+    assert len(launcher.batches) == 3
+    assert search(tmp_path, good_at(0.1), n_trials=6).batches == []
+    assert len(search(tmp_path, good_at(0.1), n_trials=8).batches) == 2
+
+
+def test_what_failed_and_what_was_stopped_early_is_told_to_the_study(tmp_path: Path) -> None:
+    outcomes: list[dict[str, Any]] = [{"status": "failed", "reason": "diverged"}, {"epochs": 2}, {"epochs": 10}]
+    search(tmp_path, lambda number, words: outcomes[number], n_trials=3)
+    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(tmp_path / JOURNAL)))
+    study = optuna.load_study(study_name="sweep", storage=storage)
+    assert [trial.state.name for trial in study.trials] == ["FAIL", "PRUNED", "COMPLETE"]
+    assert study.best_value == Sweep.RESULT["val/acc"]
+
+
+def test_a_job_knows_its_trial(tmp_path: Path) -> None:
+    launcher = search(tmp_path, good_at(0.1), n_trials=2, min_epochs=2)
+    (words,) = launcher.batches[1]
+    expected = f"journal:'{tmp_path / JOURNAL}',trial:1,min_epochs:2,reduction_factor:3}}"
+    assert words["pruner"] == f"{{_target_:src.sweep.study.Pruner,{expected}"
+
+
+def test_a_real_search_stops_what_falls_behind_and_is_resumed(tmp_path: Path) -> None:
+    words = [*SMALL, "model=mlp", "model.hidden_sizes=[8]", "trainer.max_epochs=9", "data.batch_size=16"]
+    sweep = ["-m", *words, "hydra/sweeper=optuna", "optimizer.lr=tag(log,interval(0.00001,1))", "model.dropout=0"]
+    done = command(*sweep, "hydra.sweeper.n_trials=8", "hydra.sweep.dir=search", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "8 of 8 jobs completed in search" in done.stdout and "[8/8] optimizer.lr=" in done.stdout
+    results = [json.loads(path.read_text()) for path in sorted((tmp_path / "search").glob("*/metrics.json"))]
+    epochs = [result["epochs"] for result in results]
+    assert set(epochs) <= {1, 3, 9} and len(set(epochs)) > 1
+    more = command(*sweep, "hydra.sweeper.n_trials=10", "resume=auto", "hydra.sweep.dir=search", cwd=tmp_path)
+    assert more.returncode == 0 and more.stdout.count("(before)") == 8 and "10 of 10 jobs" in more.stdout
+    changed = command(*sweep, "seed=1", "resume=auto", "hydra.sweep.dir=search", cwd=tmp_path)
+    assert changed.returncode == 2 and "resume would mix results: seed was 0" in changed.stderr
+
+
+@pytest.mark.parametrize(
+    ("word", "text"),
+    [
+        ("seed=1,2", "seed cannot be searched: the luckiest would win. Type one seed."),
+        (
+            "retry_failed=true",
+            "retry_failed=true is for grids: a search proposes other jobs. Raise hydra.",
+        ),
+    ],
+)
+def test_what_a_search_cannot_do_is_refused(word: str, text: str) -> None:
+    with pytest.raises(BadInput) as error:
+        checked_jobs(["hydra/sweeper=optuna", word], multirun=True)
+    assert str(error.value).startswith(text)

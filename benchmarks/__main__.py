@@ -63,10 +63,10 @@ class Case:
     def __init__(self, overrides: list[str], folder: Path) -> None:
         self.folder = folder
         (self.cfg,) = checked_jobs(overrides, multirun=False).configs
-        data = build(self.cfg.data)
+        data = build(self.cfg, "data")
         data.setup()
         seed_everything(self.cfg.seed, verbose=False)
-        network = build(self.cfg.model, image_shape=data.image_shape, num_classes=data.num_classes)
+        network = build(self.cfg, "model", image_shape=data.image_shape, num_classes=data.num_classes)
         self.weights = {name: values.clone() for name, values in network.state_dict().items()}
         hidden = list(self.cfg.model.get("hidden_sizes", []))
         train_split = data.splits["train"]

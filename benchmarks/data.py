@@ -123,7 +123,7 @@ def main() -> None:
     repeats = parser.parse_args().repeats
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     (cfg,) = checked_jobs(["data=fashion_mnist"], multirun=False).configs
-    images = build(cfg.data).read().train
+    images = build(cfg, "data").read().train
     machine = f"{torch.get_num_threads()} threads, {platform.machine()}, Python {platform.python_version()}"
     print(f"{len(images):,} images, batches of {BATCH_SIZE}, {repeats} repeats; torch {torch.__version__}, {machine}")
     with tempfile.TemporaryDirectory() as folder:

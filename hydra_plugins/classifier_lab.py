@@ -1,6 +1,11 @@
 """The sweepers of this project. Hydra discovers plugins only in the namespace package `hydra_plugins`."""
 
-from src.sweep.search import OptunaSweeper
-from src.sweep.sweeper import GridSweeper
+from src.sweep import search, sweeper
 
-__all__ = ["GridSweeper", "OptunaSweeper"]
+
+class GridSweeper(sweeper.GridSweeper):
+    """Runs the jobs that were planned for this command."""
+
+
+class OptunaSweeper(search.OptunaSweeper):
+    """Searches the space that was planned for this command."""

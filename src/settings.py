@@ -15,7 +15,7 @@ def choices(group: str) -> list[str]:
 
 def groups(parent: str = "") -> list[str]:
     """The groups of conf/, or those inside another group; Hydra's own are left out."""
-    return sorted(folder.name for folder in (CONF / parent).iterdir() if folder.is_dir() and folder.name != "hydra")
+    return sorted(path.name for path in (CONF / parent).glob("*") if path.is_dir() and path.name != "hydra")
 
 
 def key_of(override: str) -> str:

@@ -4,40 +4,38 @@ import json
 from pathlib import Path
 
 import pytest
-from omegaconf import OmegaConf
 
 from src.eval import main
-from src.files import write_json
-from src.settings import flat
-from src.train import train
+from src.settings import choices
 from tests.conftest import Compose
+from tests.runs import trained
 
 Captured = pytest.CaptureFixture[str]
 
 
-@pytest.fixture(autouse=True)
-def in_an_empty_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("signal.signal", lambda *handler: None)
+FOLDER = Path("outputs/runs/day/run")
+pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
 
 
-def trained(config: Compose, *overrides: str) -> Path:
-    cfg = config(*overrides, "trainer.max_epochs=2")
-    folder = Path("outputs/runs/day/run")
-    (folder / ".hydra").mkdir(parents=True)
-    OmegaConf.save(cfg, folder / ".hydra" / "config.yaml")
-    write_json(folder / "metrics.json", {"status": "completed", **flat(train(cfg, folder)), "git_commit": None})
-    return folder
+def run(config: Compose, *overrides: str) -> Path:
+    trained(config(*overrides, "trainer.max_epochs=2"), FOLDER)
+    return FOLDER
 
 
-@pytest.mark.parametrize("data", ["fashion_mnist", "cifar2", "cifar10", "synthetic"])
-@pytest.mark.parametrize("model", ["linear", "softmax", "softmax_scratch", "mlp"])
+@pytest.mark.parametrize("data", choices("data"))
+@pytest.mark.parametrize("model", choices("model"))
 def test_it_equals_what_training_reported_to_the_last_digit(
     model: str, data: str, config: Compose, fashion_root: Path, cifar_images: Path, capsys: Captured
 ) -> None:
     root = fashion_root if data == "fashion_mnist" else cifar_images
-    files = [f"data.root={root}", "data.sources=[${data.root}]", "data.cache=null", "data.val_size=9"]
-    folder = trained(config, f"data={data}", f"model={model}", *([] if data == "synthetic" else files), "seed=3")
+    files = [
+        f"data.root={root}",
+        "data.sources=[${data.root}]",
+        "data.cache=null",
+        "data.val_size=9",
+        "data.batch_size=8",
+    ]
+    folder = run(config, f"data={data}", f"model={model}", *([] if data == "synthetic" else files), "seed=3")
     before = json.loads((folder / "metrics.json").read_text())
     for split in ("test", "val"):
         assert main(["run=latest", f"split={split}", "figures=false"]) == 0
@@ -54,7 +52,7 @@ def test_it_equals_what_training_reported_to_the_last_digit(
 
 
 def test_it_prints_every_measure_and_draws_the_pictures_of_the_split(config: Compose, capsys: Captured) -> None:
-    folder = trained(config, "data=synthetic", "data.num_classes=3")
+    folder = run(config, "data=synthetic", "data.num_classes=3")
     assert main(["run=outputs/runs/day/run", "split=val"]) == 0
     out = capsys.readouterr().out
     lines = out.splitlines()
@@ -71,13 +69,13 @@ def test_it_prints_every_measure_and_draws_the_pictures_of_the_split(config: Com
 
 
 def test_other_data_is_told_from_that_of_training(config: Compose, capsys: Captured) -> None:
-    trained(config, "data=synthetic")
+    run(config, "data=synthetic")
     assert main(["run=latest", "data.normalize=true", "figures=false"]) == 0
     assert "(training reported loss " in capsys.readouterr().out
 
 
 def test_what_cannot_be_saved_is_still_shown(config: Compose, capsys: Captured) -> None:
-    folder = trained(config, "data=synthetic")
+    folder = run(config, "data=synthetic")
     (folder / "evaluation").touch()
     assert main(["run=latest"]) == 74
     out, err = capsys.readouterr()

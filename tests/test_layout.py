@@ -1,71 +1,115 @@
-"""Data flows one way, and imports with it: the table of the style guide, held true."""
+"""The house: floors, sizes, one place for each effect. Data flows one way, and imports with it."""
 
 import ast
 import subprocess
 import sys
+from itertools import chain
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
-COMMANDS = {"src.train", "src.eval", "src.predict", "src.results", "src.data"}
-AROUND_COMMANDS = {  # the part that all commands share, and Hydra's plugins
-    *(
-        "src.command.command_line",
-        "src.command.compose",
-        "src.command.jobs",
-        "src.command.output_folder",
-        "src.finished.reopen",
-    ),
-    *(
-        "src.finished.reopen",
-        "src.sweep.hydra_plugins.classifier_lab",
-        "src.sweep.sweeper",
-        "src.sweep.search",
-        "src.sweep.space",
-    ),
+from tests.runs import ROOT
+from tests.source import FILES, MODULES, functions, imported, module
+
+# Each floor may import from itself and from those below it.
+FLOORS = [
+    {"errors", "files", "metrics", "settings", "tables", "build", "schedulers"},
+    {"networks"},
+    {"steps"},
+    {"datasets", "task"},
+    {"run", "rules"},
+    {"sweep"},
+    {"finished", "command"},
+    {"train", "eval", "predict", "results", "data"},
+]
+ROOMS = {"command", "datasets", "finished", "run", "steps", "sweep"}
+KNOW_HYDRA = {"src.build", "src.sweep.sweeper", "src.sweep.search"}  # beside the commands and command/
+COMMANDS = {f"src.{name}" for name in FLOORS[-1]}
+TESTED_ELSEWHERE = {  # with what uses them
+    *("errors", "facts", "images", "synthetic", "metrics", "logs"),
+    *("transfer", "image_data", "optimizer_steps", "grid_figure", "frame", "processes", "resume", "saved_runs"),
 }
-FILES = sorted((ROOT / "src").rglob("*.py"))
 
 
-def imports(path: Path) -> set[str]:
-    """The modules that a file names in its imports, at its top or inside functions."""
-    names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-    return names
+def arrows(name: str) -> set[str]:
+    """Our own modules that a module imports."""
+    return {target for target in imported(MODULES[name]) if target in MODULES and target != "src"}
 
 
-def module(path: Path) -> str:
-    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+def floor(name: str) -> int:
+    return next(number for number, parts in enumerate(FLOORS) if name.split(".")[1] in parts)
 
 
-@pytest.mark.parametrize("path", FILES, ids=module)
-def test_parts_never_import_commands_and_only_commands_know_hydra(path: Path) -> None:
-    if module(path) in COMMANDS:
-        return
-    assert not imports(path) & COMMANDS
-    packages = {name.partition(".")[0] for name in imports(path)}
-    if module(path) not in AROUND_COMMANDS:
-        assert not packages & {"hydra", "omegaconf"}
-        assert not imports(path) & AROUND_COMMANDS
+@pytest.mark.parametrize("name", [name for name in MODULES if name != "src"])
+def test_nothing_imports_upwards(name: str) -> None:
+    assert not {target for target in arrows(name) if floor(target) > floor(name)}
+
+
+def test_there_is_no_circle() -> None:
+    left = {name: arrows(name) for name in MODULES}
+    while free := {name for name, targets in left.items() if not targets & left.keys()}:
+        left = {name: targets for name, targets in left.items() if name not in free}
+    assert not left
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_only_commands_and_what_composes_know_hydra(name: str) -> None:
+    if name not in COMMANDS | KNOW_HYDRA and not name.startswith("src.command."):
+        assert not {target.partition(".")[0] for target in imported(MODULES[name])} & {"hydra", "omegaconf"}
 
 
 def test_networks_know_torch_alone() -> None:
-    packages = {name.partition(".")[0] for name in imports(ROOT / "src" / "networks.py")}
+    packages = {name.partition(".")[0] for name in imported(MODULES["src.networks"])}
     assert packages <= {"torch", "abc", "collections", "math"}
 
 
-def test_the_task_knows_no_concrete_network_and_no_data_set() -> None:
-    found = imports(ROOT / "src" / "task.py")
+def test_the_task_knows_no_concrete_network() -> None:
+    found = imported(MODULES["src.task"])
     assert {name for name in found if name.startswith("src.networks.")} == {"src.networks.Classifier"}
-    assert not {name for name in found if name.startswith("src.data")}
 
 
-@pytest.mark.parametrize("name", ["src.train", "src.results", "src.rules", "src.run.result", "src.data", "src.data"])
+def test_the_house_is_small() -> None:
+    folders = {path.name for path in (ROOT / "src").iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert folders == ROOMS and len(list((ROOT / "src").glob("*.py"))) <= 16
+    lengths = {name: node.end_lineno - node.lineno + 1 for name, node in functions()}  # type: ignore[operator]
+    assert {name: lines for name, lines in lengths.items() if lines > 45} == {}
+    assert sum(lines <= 20 for lines in lengths.values()) >= 0.9 * len(lengths)
+    assert {path: lines for path in FILES if (lines := path.read_text().count("\n")) > 260} == {}
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path.name != "__init__.py"], ids=module)
+def test_every_file_has_its_tests(path: Path) -> None:
+    if path.stem not in TESTED_ELSEWHERE:
+        tests = ROOT / "tests" / path.relative_to(ROOT / "src").parent / f"test_{path.name}"
+        assert tests.exists()
+
+
+def test_no_test_file_imports_another() -> None:
+    for path in (ROOT / "tests").rglob("*.py"):
+        names = imported(ast.parse(path.read_text()))
+        assert not {name for name in names if name.startswith("tests.") and ".test_" in name}, path
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_an_import_only_defines(name: str) -> None:
+    for node in MODULES[name].body:
+        is_docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        assert is_docstring or not isinstance(node, ast.Expr | ast.With | ast.For), ast.unparse(node)
+
+
+def test_arguments_and_environment_are_read_in_one_place() -> None:
+    uses = {"sys.argv": set[str](), "os.environ": set[str]()}
+    for name, tree in MODULES.items():
+        main = (node.body for node in tree.body if isinstance(node, ast.If) and "__name__" in ast.unparse(node.test))
+        in_main = {id(node) for part in chain(*main) for node in ast.walk(part)}
+        for node in ast.walk(tree):
+            text = ast.unparse(node) if isinstance(node, ast.Attribute) else ""
+            if text in uses and id(node) not in in_main:
+                uses[text].add(name)
+    assert uses == {"sys.argv": {"src.command.argv"}, "os.environ": {"src.command.processes"}}
+
+
+@pytest.mark.parametrize("name", ["src.train", "src.eval", "src.predict", "src.results", "src.data", "src.rules"])
 def test_what_answers_before_training_does_not_wait_for_torch(name: str) -> None:
     code = f"import sys, {name}; sys.exit('torch' in sys.modules or 'lightning' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
@@ -77,17 +121,3 @@ def test_a_command_is_checked_without_torch() -> None:
     )
     code = f"import sys; {check}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
-
-
-@pytest.mark.parametrize("path", FILES, ids=module)
-def test_every_file_has_its_tests(path: Path) -> None:
-    exceptions = {
-        "errors",
-        "catalog",
-        "images",
-        "synthetic",
-        "classifier_lab",
-    }  # facts and shapes, tested where they are used
-    if path.stem not in exceptions | {"__init__"}:
-        name = f"{path.parent.name}_command" if path.stem == "__main__" else path.stem
-        assert (ROOT / "tests" / f"test_{name}.py").exists()

@@ -14,10 +14,15 @@ from src.finished.measure import evaluated
 from src.finished.reopen import opened
 from src.predict import files_of, main
 from tests.conftest import Compose
-from tests.test_eval import in_an_empty_folder, trained
+from tests.runs import trained
 
 Captured = pytest.CaptureFixture[str]
-__all__ = ["in_an_empty_folder"]  # for every test here, too
+pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
+
+
+def run(config: Compose, *overrides: str) -> Path:
+    trained(config(*overrides, "trainer.max_epochs=2"), Path("outputs/runs/day/run"))
+    return Path("outputs/runs/day/run")
 
 
 @pytest.mark.parametrize("resize", ["null", "24"])
@@ -26,8 +31,14 @@ def test_the_original_test_images_get_exactly_the_labels_of_evaluation(
     data: str, model: str, resize: str, config: Compose, fashion_root: Path, cifar_images: Path, capsys: Captured
 ) -> None:
     root = fashion_root if data == "fashion_mnist" else cifar_images
-    files = [f"data.root={root}", "data.sources=[${data.root}]", "data.cache=null", "data.val_size=9"]
-    folder = trained(config, f"data={data}", f"model={model}", *files, f"data.resize={resize}", "data.normalize=true")
+    files = [
+        f"data.root={root}",
+        "data.sources=[${data.root}]",
+        "data.cache=null",
+        "data.val_size=9",
+        "data.batch_size=8",
+    ]
+    folder = run(config, f"data={data}", f"model={model}", *files, f"data.resize={resize}", "data.normalize=true")
     evaluation, parts = evaluated(opened(folder), "test")
     pixels = parts.data.read().test.pixels  # before they are resized
     Path("originals").mkdir()
@@ -46,7 +57,7 @@ def test_the_original_test_images_get_exactly_the_labels_of_evaluation(
 @pytest.fixture
 def photos(config: Compose) -> Path:
     """A run, and a folder of images of which one is none."""
-    trained(config, "data=synthetic", "data.num_classes=3")
+    run(config, "data=synthetic", "data.num_classes=3")
     folder = Path("photos")
     folder.mkdir()
     for name in ("a.png", "b.jpg"):
@@ -110,7 +121,8 @@ def test_bad_input_is_one_line_on_stderr(words: list[str], text: str, capsys: Ca
     assert out == "" and err.startswith(f"error: {text}") and err.count("\n") == 1
 
 
-def test_images_are_a_pattern_a_folder_or_a_list(tmp_path: Path) -> None:
+def test_images_are_a_pattern_a_folder_or_a_list(in_an_empty_folder: Path) -> None:
+    tmp_path = in_an_empty_folder
     folder = tmp_path / "deep" / "er"
     folder.mkdir(parents=True)
     for name in ("b.png", "a.png", "c,d.jpg"):
@@ -127,7 +139,7 @@ def test_images_are_a_pattern_a_folder_or_a_list(tmp_path: Path) -> None:
 
 
 def test_a_network_for_images_of_two_channels_has_no_files_to_predict(config: Compose, capsys: Captured) -> None:
-    trained(config, "data=synthetic", "data.channels=2", "data.mean=[0,0]", "data.std=[1,1]")
+    run(config, "data=synthetic", "data.channels=2", "data.mean=[0,0]", "data.std=[1,1]")
     Path("a.png").touch()
     assert main(["run=latest", "images=a.png"]) == 2
     expected = "error: the run was trained on images of 2 channels, which image files do not have.\n"

@@ -8,15 +8,15 @@ import pytest
 
 import src.data as data_command
 import src.eval as eval_command
-from src import predict
+from src import predict, settings
 from src.command import jobs
-from src.command.compose import CONF
 from src.command.jobs import checked_jobs
 from src.errors import BadInput
+from src.sweep import launchers
+from tests.runs import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
-HELP = (Path(CONF) / "hydra" / "help" / "lab.yaml").read_text()
+HELP = (settings.CONF / "hydra" / "help" / "lab.yaml").read_text()
 PAGES = "".join(path.read_text() for path in sorted((ROOT / "docs").glob("*.md")))
 COMMANDS = re.findall(r"^ *python -m src\.train(.*)$", README + HELP + PAGES, flags=re.MULTILINE)
 FINISHED_COMMANDS = re.findall(r"^ *python -m src\.(eval|predict)(.*)$", README + HELP + PAGES, flags=re.MULTILINE)
@@ -25,8 +25,9 @@ DATA_COMMANDS = re.findall(r"^ *python -m src\.data(.*)$", README + str(data_com
 
 @pytest.mark.parametrize("arguments", COMMANDS)
 def test_every_command_can_be_typed(arguments: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "find_spec", lambda name: True)  # as if every extra and Slurm were installed
-    monkeypatch.setattr(jobs, "which", lambda name: name)
+    for module in (jobs, launchers):  # as if every extra and Slurm were installed
+        monkeypatch.setattr(module, "find_spec", lambda name: True)
+    monkeypatch.setattr(launchers, "which", lambda name: name)
     words = shlex.split(arguments)
     overrides = [word for word in words if word != "-m"]
     assert checked_jobs(overrides, multirun="-m" in words).configs

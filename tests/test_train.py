@@ -11,38 +11,15 @@ from typing import Any
 
 import pytest
 import torch
-from hydra.utils import instantiate
 from lightning import Callback, Trainer, seed_everything
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from src.build import build
+from src.settings import choices, groups
 from src.task import ClassificationTask
 from src.train import train
 from tests.conftest import Compose
-
-ROOT = Path(__file__).resolve().parents[1]
-SMALL = ["data=synthetic", "data.train_per_class=30", "data.test_per_class=5", "data.val_size=51", "figures=false"]
-
-
-def command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    line = [sys.executable, "-m", "src.train", *arguments]
-    return subprocess.run(line, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
-
-
-def files(folder: Path) -> set[str]:
-    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-
-
-def weights(path: Path) -> dict[str, torch.Tensor]:
-    checkpoint = torch.load(path, weights_only=True)
-    return dict(checkpoint["state_dict"])
-
-
-def assert_same_weights(left: Path, right: Path) -> None:
-    ours, theirs = weights(left), weights(right)
-    assert ours.keys() == theirs.keys()
-    for name, tensor in ours.items():
-        assert torch.equal(tensor, theirs[name]), name
+from tests.runs import ROOT, SMALL, assert_same_weights, command, files, weights
 
 
 def test_the_best_epoch_of_the_result_is_that_of_the_best_checkpoint(config: Compose, tmp_path: Path) -> None:
@@ -92,11 +69,9 @@ def test_a_fit_that_is_resumed_in_the_middle_of_an_epoch_ends_with_the_same_weig
 
     def fit(folder: str, ckpt_path: Path | None = None) -> None:
         seed_everything(0, verbose=False)
-        data = instantiate(cfg.data, _convert_="all")
-        network = instantiate(cfg.model, image_shape=data.image_shape, num_classes=10, _convert_="all")
-        task = ClassificationTask(
-            network, num_classes=10, optimizer=instantiate(cfg.optimizer), scheduler=instantiate(cfg.scheduler)
-        )
+        data = build(cfg, "data")
+        network = build(cfg, "model", image_shape=data.image_shape, num_classes=10)
+        task = ClassificationTask(network, 10, build(cfg, "optimizer"), build(cfg, "scheduler"))
         settings = {
             "enable_checkpointing": False,
             "logger": False,
@@ -257,8 +232,6 @@ def test_an_interrupted_run_says_so_and_keeps_what_it_has(signum: int, code: int
 def test_help_is_one_screen_with_every_group_and_five_commands(tmp_path: Path) -> None:
     done = command("--help", cwd=tmp_path)
     lines = done.stdout.rstrip().splitlines()
-    assert done.returncode == 0 and len(lines) <= 24
-    for group in ("data: cifar10, cifar2, fashion_mnist, synthetic", "model: linear, mlp, softmax, softmax_scratch"):
-        assert group in lines
-    assert {line.partition(":")[0] for line in lines} >= {"optimizer", "scheduler", "trainer", "debug"}
+    assert done.returncode == 0 and len(lines) <= 26
+    assert {f"{group}: {', '.join(choices(group))}" for group in groups()} <= set(lines)
     assert sum(line.startswith(("  python -m src.train", "  tensorboard ")) for line in lines) == 5

@@ -15,7 +15,7 @@ from src.command.compose import prepare_hydra
 from src.command.frame import reported
 from src.command.jobs import Jobs, checked_jobs
 from src.command.output_folder import claim
-from src.command.processes import is_helper_process, stop_on_signals
+from src.command.processes import is_helper_process, quiet_workers, stop_on_signals
 from src.command.resume import Claim
 from src.errors import SWEEP_HAD_FAILURES, BadInput
 from src.files import load_yaml, typeable
@@ -38,6 +38,7 @@ def run_command(
         after_sweep: called with the folder of a sweep that has ended.
     """
     stop_on_signals()
+    quiet_workers()
     prepare_hydra()
     return reported(lambda: answer(parse(words), run, share, after_sweep))
 

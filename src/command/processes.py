@@ -1,10 +1,10 @@
 """Signals, worker processes and the helper processes of a distributed run.
 
-The only place that reads environment variables. None is set.
+The only place that reads or sets environment variables:
 
-  variable            set by                what it decides here
-  RANK, LOCAL_RANK    Lightning, torchrun   above 0: this process helps with a distributed run
-  WORLD_SIZE          Lightning, torchrun   above 1: the run has helpers to wait for
+  variable          set by                what it decides
+  RANK, LOCAL_RANK  Lightning, torchrun   above 0: this process helps with a distributed run
+  PYTHONWARNINGS    quiet_workers         which warnings the worker processes of a launcher show
 
 torch itself reads OMP_NUM_THREADS, the largest number of CPU threads.
 """
@@ -39,6 +39,14 @@ def end_with_reader() -> None:
     """Ends the process quietly when the reader of its output, such as `head`, has ended."""
     if hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+
+
+def quiet_workers() -> None:
+    """Silences a warning that Hydra gives in workers before our code runs: our launchers share plugins' names."""
+    before = os.environ.get("PYTHONWARNINGS")
+    ours = "ignore::UserWarning:multiprocessing.process"
+    if ours not in (before or ""):
+        os.environ["PYTHONWARNINGS"] = f"{before},{ours}" if before else ours
 
 
 def settle_in_worker(folder: str, *, ends_with_parent: bool) -> None:
@@ -85,12 +93,10 @@ def end_distributed_run() -> None:
 
     The helpers end first: they fail if this process ends the group before they have received its last message.
     """
-    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
-        return
     import torch
 
-    wait_for_children(SECONDS_FOR_HELPERS)
     if torch.distributed.is_available() and torch.distributed.is_initialized():
+        wait_for_children(SECONDS_FOR_HELPERS)
         torch.distributed.destroy_process_group()
 
 

@@ -22,7 +22,10 @@ class Shuffle:
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning before each epoch, counted from 0."""
+        """Starts an epoch, counted from 0.
+
+        Private: lightning 2.6.6 calls it before each epoch on a loader's `sampler`, or its `batch_sampler`'s.
+        """
         self.epoch = epoch
 
     def generator(self, stream: int) -> numpy.random.Generator:

@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
-
-from hydra.utils import get_class
 
 from src.build import as_dict, build, changed, load_config
 from src.errors import BadInput, DataError, did_you_mean
@@ -123,10 +122,10 @@ def part(run: FinishedRun, name: str, kind: type, **arguments: Any) -> Any:
     if targets != ["_target_"] or not str(config["_target_"]).startswith("src."):
         raise another_version(run.folder, run.result, f"{name} is to be built by something else than a class of src/")
     try:
-        if not issubclass(get_class(config["_target_"]), kind):
+        if not issubclass(resolve_name(config["_target_"]), kind):
             raise TypeError(f"{config['_target_']} is no {kind.__name__}")
         return build(run.settings, name, **arguments)
-    except (BadInput, TypeError, ValueError, KeyError, ImportError) as error:
+    except (BadInput, TypeError, ValueError, KeyError, ImportError, AttributeError) as error:
         raise another_version(run.folder, run.result, str(error)) from error
 
 

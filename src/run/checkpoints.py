@@ -85,7 +85,7 @@ class KeepBest(ModelCheckpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restores the best score. The run's folder, and best.ckpt in it, may have been moved since.
 
-        Private: the keys of `ModelCheckpoint.state_dict` in lightning 2.6.6.
+        Private: the keys of `ModelCheckpoint.state_dict` of lightning 2.6.6.
         """
         path = str(Path(self.dirpath or "") / BEST)
         super().load_state_dict(state_dict | {"dirpath": self.dirpath, "best_model_path": path})

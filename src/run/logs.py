@@ -18,6 +18,8 @@ def quiet_lightning() -> None:
     """Keeps Lightning's tips and notices out of the output; its warnings go where ours go.
 
     When Lightning is imported it adds handlers of its own to its loggers, beside those that Hydra has set up.
+
+    Private: the names of the loggers and the texts of the warnings of lightning 2.6.6.
     """
     for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
         logger = logging.getLogger(name)

@@ -117,7 +117,10 @@ def stopped_by(error: BaseException) -> str | None:
 
 
 def is_requeue(error: BaseException) -> bool:
-    """Whether submitit ends the process because it has queued the job again."""
+    """Whether submitit ends the process because it has queued the job again.
+
+    Private: the exit codes of submitit 1.5.4.
+    """
     return isinstance(error, SystemExit) and error.code in (-1, 144)
 
 

@@ -16,7 +16,7 @@ def evaluation(scores: Tensor = SCORES, labels: Tensor = LABELS) -> Evaluation:
     pixels = torch.arange(len(labels) * 4, dtype=torch.uint8).view(-1, 1, 2, 2)
     rows = torch.arange(len(labels) - 1, -1, -1)
     split = Split(Images(pixels, labels.flip(0)), rows)
-    return Evaluation("test", split, ["a", "b", "c"], scores, loss=0.5, acc=4 / 6)
+    return Evaluation("test", split, ["a", "b", "c"], scores, {"loss": 0.5, "acc": 4 / 6})
 
 
 def test_each_class_has_its_precision_recall_f1_and_number_of_images() -> None:

@@ -8,41 +8,12 @@ from matplotlib.figure import Figure
 from src.finished.figures import (
     DIVERGING,
     MARK,
-    class_grid,
     confusion_matrix,
     image_grid,
     learning_curves,
     shift_curves,
     weight_grid,
 )
-
-
-def test_each_class_has_a_row_of_its_images_with_label_and_name() -> None:
-    examples = [torch.randint(256, (4, 3, 8, 8), dtype=torch.uint8) for _ in range(2)]
-    figure = class_grid(examples, ["airplane", "bird"], title="what is shown")
-    assert figure.get_suptitle() == "what is shown"
-    axes = figure.axes
-    assert len(axes) == 8
-    assert [axes[number].get_ylabel() for number in (0, 4)] == ["0  airplane", "1  bird"]
-    for number, each in enumerate(axes):
-        (image,) = each.get_images()
-        shown = torch.from_numpy(image.get_array().data)
-        assert torch.equal(shown, examples[number // 4][number % 4].permute(1, 2, 0))
-        assert not each.get_xticks().size and not each.get_yticks().size
-
-
-def test_grey_images_are_drawn_from_black_to_white() -> None:
-    figure = class_grid([torch.full((1, 1, 8, 8), 100, dtype=torch.uint8)] * 2, ["a", "b"], title="grey")
-    (image,) = figure.axes[0].get_images()
-    assert image.get_array().shape == (8, 8)
-    assert (image.get_clim(), image.get_cmap().name) == ((0, 255), "gray")
-
-
-def test_images_of_another_number_of_channels_are_drawn_as_their_mean() -> None:
-    image = torch.stack([torch.full((8, 8), level, dtype=torch.uint8) for level in (100, 200)])
-    figure = class_grid([image[None]] * 2, ["a", "b"], title="two channels")
-    (shown,) = figure.axes[0].get_images()
-    assert (shown.get_array() == 150).all()
 
 
 def texts(figure: Figure) -> list[str]:
@@ -131,7 +102,7 @@ def test_learning_curves_show_both_splits_and_mark_the_best_epoch() -> None:
         {"epoch": 2, "train/loss": 1.0, "train/acc": 0.4},
         {"epoch": 3, "train/loss": 0.5, "train/acc": 0.6, "val/loss": 1.0, "val/acc": 0.5},
     ]
-    figure = learning_curves(rows)
+    figure = learning_curves(rows, best_epoch=3)
     for axes, name, label in zip(figure.axes, ("loss", "acc"), ("loss", "accuracy"), strict=True):
         train, val, best = axes.lines
         assert list(train.get_xdata()) == [1, 2, 3] and list(val.get_xdata()) == [1, 3]

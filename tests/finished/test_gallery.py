@@ -1,6 +1,8 @@
 """Which pictures a run has, and what is drawn in them."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy
 import pytest
@@ -15,6 +17,7 @@ from src.finished import gallery
 from src.finished.evaluation import Evaluation
 from src.finished.figures import MARK
 from src.finished.gallery import accuracy, draw_gallery, mistakes, predictions, shifted, shifts, spread, weights
+from src.finished.reopen import FinishedRun
 from src.networks import MLP, Classifier, SoftmaxRegression, SoftmaxRegressionScratch
 from src.run.history import read_rows
 
@@ -28,7 +31,7 @@ def evaluation(count: int = 60, *, channels: int = 1, size: int = 8) -> Evaluati
     scores = torch.randn(count, 3, generator=generator) * 3
     split = Split(Images(pixels, labels), torch.arange(count))
     right = float((scores.argmax(dim=1) == labels).float().mean())
-    return Evaluation("test", split, NAMES, scores, loss=1.0, acc=right)
+    return Evaluation("test", split, NAMES, scores, {"loss": 1.0, "acc": right})
 
 
 def shown(figure: Figure) -> list[torch.Tensor]:
@@ -92,7 +95,7 @@ def test_networks_of_one_layer_show_an_image_a_class(kind: type[Classifier]) -> 
 
 
 def test_an_mlp_shows_its_units_with_the_largest_weights() -> None:
-    settings = {"hidden_sizes": [50], "activation": nn.ReLU, "dropout": 0.0, "batch_norm": True, "loss": "squared"}
+    settings = {"hidden_sizes": [50], "activation": nn.ReLU, "dropout": 0.0, "batch_norm": True, "loss": F.mse_loss}
     network = MLP(image_shape=(1, 8, 8), num_classes=3, **settings)  # type: ignore[arg-type]
     rows = network.layers[1].weight.detach()  # type: ignore[union-attr]
     with torch.no_grad():
@@ -118,7 +121,9 @@ def test_the_folder_holds_every_picture_and_examples_that_are_the_images_themsel
     network = SoftmaxRegression(image_shape=(3, 8, 8), num_classes=3, loss=F.cross_entropy)
     (tmp_path / "figures").mkdir()
     (tmp_path / "figures" / "old.png").touch()
-    files = draw_gallery(tmp_path / "figures", found, network, None, run_dir=tmp_path)
+    parts: Any = SimpleNamespace(task=SimpleNamespace(network=network), data=SimpleNamespace(normalize=None))
+    run = FinishedRun(tmp_path, {}, {"best_epoch": 1})
+    files = draw_gallery(tmp_path / "figures", found, parts, run)
     names = {"predictions", "mistakes", "confusion_matrix", "learning_curves", "shifts", "weights"}
     assert {path.stem for path in files} == names
     assert {path.name for path in (tmp_path / "figures").iterdir()} == {*(f"{name}.png" for name in names), "examples"}

@@ -8,8 +8,7 @@ import torch
 
 from src.errors import DataError
 from src.run import checkpoints
-from src.run.checkpoints import KeepBest, KeepLast, RandomState, WholeFiles
-from src.run.checkpoints import checkpoint_to_resume as to_continue
+from src.run.checkpoints import KeepBest, KeepLast, RandomState, WholeFiles, checkpoint_to_resume
 from src.train import train
 from tests.conftest import Compose
 
@@ -31,10 +30,11 @@ def epoch_of(path: Path) -> int:
 
 
 def run(folder: Path, accuracies: list[float], best: KeepBest | None = None) -> tuple[KeepBest, list[tuple[int, ...]]]:
-    """The contents of best.ckpt and last.ckpt after each epoch."""
+    """The contents of best.ckpt and last.ckpt in checkpoints/ after each epoch."""
     trainer: Any = Trained()
     keep_best = best or KeepBest(folder)
     keep_last = KeepLast(folder, keep_best)
+    folder /= "checkpoints"
     keep_last.on_train_start(trainer, trainer)
     seen = []
     for trainer.epoch, accuracy in enumerate(accuracies, start=1):
@@ -52,13 +52,13 @@ EXPECTED = [(1, 1), (1, 2), (3, 3), (3, 4)]
 
 def test_last_is_always_the_newest_epoch_and_best_the_best(tmp_path: Path) -> None:
     assert run(tmp_path, [0.5, 0.4, 0.6, 0.6])[1] == EXPECTED
-    assert {path.name for path in tmp_path.iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
 
 
 def test_a_new_best_epoch_is_written_once(tmp_path: Path) -> None:
     run(tmp_path, [0.5, 0.6])
-    assert (tmp_path / "best.ckpt").samefile(tmp_path / "last.ckpt")
-    assert not (tmp_path / "last.ckpt").is_symlink()
+    assert (tmp_path / "checkpoints/best.ckpt").samefile(tmp_path / "checkpoints/last.ckpt")
+    assert not (tmp_path / "checkpoints/last.ckpt").is_symlink()
 
 
 def test_without_hard_links_it_is_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,17 +67,18 @@ def test_without_hard_links_it_is_copied(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(checkpoints.os, "link", no_links)
     assert run(tmp_path, [0.5, 0.4, 0.6, 0.6])[1] == EXPECTED
-    assert not (tmp_path / "best.ckpt").samefile(tmp_path / "last.ckpt")
+    assert not (tmp_path / "checkpoints/best.ckpt").samefile(tmp_path / "checkpoints/last.ckpt")
 
 
 def test_a_best_epoch_from_before_a_resume_is_not_taken_for_the_newest(tmp_path: Path) -> None:
     best, _ = run(tmp_path, [0.5])
     assert run(tmp_path, [0.4], best)[1] == [(1, 1)]
-    assert not (tmp_path / "best.ckpt").samefile(tmp_path / "last.ckpt")
+    assert not (tmp_path / "checkpoints/best.ckpt").samefile(tmp_path / "checkpoints/last.ckpt")
 
 
 def test_what_a_killed_process_left_is_no_obstacle(tmp_path: Path) -> None:
-    (tmp_path / "last.ckpt.part").write_text("half")
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints/last.ckpt.part").write_text("half")
     assert run(tmp_path, [0.5])[1] == [(1, 1)]
 
 
@@ -119,15 +120,15 @@ def test_a_run_writes_its_checkpoints_whole(config: Compose, tmp_path: Path, mon
 
 
 def test_a_run_without_a_checkpoint_starts_anew_and_a_damaged_one_is_told(tmp_path: Path) -> None:
-    assert to_continue(tmp_path) is None
+    assert checkpoint_to_resume(tmp_path) is None
     path = tmp_path / "checkpoints" / "last.ckpt"
     WholeFiles().save_checkpoint({"epoch": 3}, path)
-    assert to_continue(tmp_path) == path
+    assert checkpoint_to_resume(tmp_path) == path
     content = path.read_bytes()
     for damaged in (b"", content[:1], content[: len(content) // 2], b"\xff" * len(content)):
         path.write_bytes(damaged)
         with pytest.raises(DataError) as error:
-            to_continue(tmp_path)
+            checkpoint_to_resume(tmp_path)
         assert str(error.value).startswith(f"{path} is damaged or no checkpoint of ours (")
         assert str(error.value).endswith("Delete it to start this run anew.")
 

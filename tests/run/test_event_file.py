@@ -4,7 +4,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.tensorboard import SummaryWriter
 
-from src.run.event_file import PATTERN, append, pictures
+from src.run.event_file import PATTERN, append_pictures
 
 
 def test_pictures_are_added_to_the_file_that_is_there(tmp_path: Path) -> None:
@@ -12,7 +12,7 @@ def test_pictures_are_added_to_the_file_that_is_there(tmp_path: Path) -> None:
     writer.add_scalar("val/acc", 0.5, 1)
     writer.close()
     Image.new("RGB", (30, 20), "red").save(tmp_path / "mistakes.png")
-    append(tmp_path, pictures([tmp_path / "mistakes.png"]), step=7)
+    append_pictures([tmp_path / "mistakes.png"], tmp_path, epoch=7)
     assert len(list(tmp_path.glob(PATTERN))) == 1
     events = EventAccumulator(str(tmp_path)).Reload()
     (image,) = events.Images("figures/mistakes")
@@ -22,5 +22,5 @@ def test_pictures_are_added_to_the_file_that_is_there(tmp_path: Path) -> None:
 
 
 def test_without_an_event_file_nothing_is_added(tmp_path: Path) -> None:
-    append(tmp_path, [], step=1)
+    append_pictures([], tmp_path, epoch=1)
     assert list(tmp_path.iterdir()) == []

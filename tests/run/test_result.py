@@ -3,15 +3,14 @@ import logging
 import threading
 import time
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import pytest
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from src.errors import BadInput, CannotWrite, DataError, Diverged, Stopped
-from src.files import write_json
-from src.run import result as run
-from src.run.result import RunResult, provenance, read_result, record, report
+from src.run import result as module
+from src.run.result import RunFacts, RunResult, provenance, read_result, record, report
 
 RESULT = RunResult(
     metrics={"val/acc": 0.75, "val/loss": 0.5, "test/acc": 0.7, "test/loss": 0.6},
@@ -33,7 +32,7 @@ def recorded(run_dir: Path, error: BaseException | None = None) -> tuple[int, di
             raise error
         return RESULT
 
-    code = record(work, run_dir=run_dir, seed=7, overrides=["model=mlp"])
+    code = record(work, RunFacts(run_dir, 7, ["model=mlp"]))
     return code, json.loads((run_dir / "metrics.json").read_text())
 
 
@@ -123,14 +122,14 @@ def test_when_the_result_cannot_be_written_the_first_error_is_still_told(
     def full(*args: object) -> NoReturn:
         raise OSError(28, "No space left on device", "metrics.json")
 
-    monkeypatch.setattr(run, "write_json", full)
-    assert record(lambda: RESULT, run_dir=tmp_path, seed=0, overrides=[]) == 74
+    monkeypatch.setattr(module, "write_json", full)
+    assert record(lambda: RESULT, RunFacts(tmp_path, 0, [])) == 74
     assert "could not write metrics.json: No space left on device" in caplog.text
 
 
 def test_provenance_names_versions_and_the_commit_of_this_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = {"rev-parse": "abc123", "status": " M src/task.py"}
-    monkeypatch.setattr(run, "git", lambda *arguments: answers[arguments[0]])
+    monkeypatch.setattr(module, "git", lambda *arguments: answers[arguments[0]])
     found = provenance()
     assert (found["git_commit"], found["git_dirty"]) == ("abc123", True)
     assert set(found["versions"]) == {"python", "torch", "torchvision", "lightning", "torchmetrics", "hydra-core"}
@@ -156,9 +155,9 @@ def test_a_quiet_run_tells_of_its_end_in_its_log_alone(tmp_path: Path) -> None:
     try:
         (tmp_path / "a").mkdir()
         (tmp_path / "b").mkdir()
-        record(lambda: RESULT, run_dir=tmp_path / "a", seed=0, overrides=[], quiet=True)
+        record(lambda: RESULT, RunFacts(tmp_path / "a", 0, [], quiet=True))
         report(tmp_path / "a", quiet=True)
-        record(lambda: 1 / 0, run_dir=tmp_path / "b", seed=0, overrides=[], quiet=True)  # type: ignore
+        record(lambda: 1 / 0, RunFacts(tmp_path / "b", 0, [], quiet=True))  # type: ignore
     finally:
         for logger in loggers:
             logger.removeHandler(listener)
@@ -200,7 +199,7 @@ def test_what_an_earlier_start_has_left_is_gone_while_the_run_goes_on(tmp_path: 
         assert read_result(tmp_path) == {}
         return RESULT
 
-    assert record(work, run_dir=tmp_path, seed=0, overrides=[]) == 0
+    assert record(work, RunFacts(tmp_path, 0, [])) == 0
 
 
 def test_a_second_process_waits_and_finds_the_work_done(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -211,20 +210,12 @@ def test_a_second_process_waits_and_finds_the_work_done(tmp_path: Path, caplog: 
         return RESULT
 
     ran: list[str] = []
-    second = threading.Thread(target=lambda: record(lambda: ran.append("again"), **where))  # type: ignore
-    where: dict[str, Any] = {"run_dir": tmp_path, "seed": 0, "overrides": []}
+    second = threading.Thread(target=lambda: record(lambda: ran.append("again"), facts))  # type: ignore
+    facts = RunFacts(tmp_path, 0, [])
     with caplog.at_level(logging.INFO):
-        assert record(work, **where) == 0
+        assert record(work, facts) == 0
         second.join()
     assert ran == [] and f"waiting for another process, which is running {tmp_path.name}" in caplog.text
-
-
-def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
-    write_json(tmp_path / "a.json", {"a": 1})
-    with pytest.raises(ValueError, match="Out of range float values"):
-        write_json(tmp_path / "a.json", {"a": float("nan")})
-    assert json.loads((tmp_path / "a.json").read_text()) == {"a": 1}
-    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
 
 
 def test_a_job_that_its_launcher_ends_was_interrupted(tmp_path: Path) -> None:
@@ -232,17 +223,28 @@ def test_a_job_that_its_launcher_ends_was_interrupted(tmp_path: Path) -> None:
         raise SIGTERMException
 
     with pytest.raises(SystemExit):
-        record(work, run_dir=tmp_path, seed=0, overrides=[])
+        record(work, RunFacts(tmp_path, 0, []))
     result = read_result(tmp_path)
     assert (result["status"], result["reason"]) == ("interrupted", "SIGTERM")
 
 
 @pytest.mark.parametrize("code", [-1, 144])
-def test_a_job_that_was_queued_again_has_not_failed(code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_that_was_queued_again_has_not_failed(code: int, tmp_path: Path) -> None:
     def work() -> RunResult:
         raise SystemExit(code)
 
-    monkeypatch.setenv("SUBMITIT_EXECUTOR", "slurm")
     with pytest.raises(SystemExit):
-        record(work, run_dir=tmp_path, seed=0, overrides=[])
+        record(work, RunFacts(tmp_path, 0, [], may_be_requeued=True))
     assert read_result(tmp_path) == {}
+    assert record(work, RunFacts(tmp_path, 0, [])) == 1
+
+
+def test_the_commit_of_a_result_is_that_of_its_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "git", lambda *arguments: "before")
+
+    def work() -> RunResult:
+        monkeypatch.setattr(module, "git", lambda *arguments: "after")
+        return RESULT
+
+    record(work, RunFacts(tmp_path, 0, []))
+    assert read_result(tmp_path)["git_commit"] == "before"

@@ -1,16 +1,10 @@
 """What a sweep promises when processes are killed and jobs fail, with real processes and real training."""
 
-import csv
-import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -18,71 +12,12 @@ import torch
 from src.run.result import read_result
 from src.train import train
 from tests.conftest import Compose
+from tests.processes import Starter, table
 from tests.runs import SMALL, assert_same_weights
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the processes of these tests are forks")
-ROOT = Path(__file__).resolve().parents[1]
 TINY = [*SMALL, "model=mlp", "model.dropout=0.3", "model.hidden_sizes=[16]", "optimizer=adam", "scheduler=cosine"]
 GRID = [*TINY, "trainer.max_epochs=8", "optimizer.lr=0.001,0.01,0.1", "seed=1,2,3,4"]
-
-
-class Process:
-    """A command that runs.
-
-    Attributes:
-        pid: of its process.
-        log: what it prints.
-    """
-
-    def __init__(self, pid: int, log: Path) -> None:
-        self.pid, self.log = pid, log
-
-    def runs(self) -> bool:
-        try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
-            return False
-        return True
-
-    def exit_code(self, seconds: float = 120) -> int:
-        deadline = time.monotonic() + seconds
-        while self.runs():
-            assert time.monotonic() < deadline, self.log.read_text()
-            time.sleep(0.02)
-        return int(Path(f"{self.log}.code").read_text())
-
-
-class Starter:
-    def __init__(self, folder: Path) -> None:
-        environment = os.environ | {"PYTHONPATH": str(ROOT)}
-        line = [sys.executable, "-m", "tests.zygote"]
-        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        self.folder = folder
-        self.process = subprocess.Popen(line, cwd=folder, env=environment, text=True, **pipes)
-        self.started = 0
-
-    def __call__(self, *arguments: str, fail: dict[str, str] | None = None) -> Process:
-        assert self.process.stdin and self.process.stdout
-        self.started += 1
-        log = self.folder / f"{self.started}.log"
-        self.process.stdin.write(json.dumps({"arguments": arguments, "log": str(log), "fail": fail or {}}) + "\n")
-        self.process.stdin.flush()
-        return Process(int(self.process.stdout.readline()), log)
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Starter]:
-    starter = Starter(tmp_path)
-    yield starter
-    starter.process.stdin.close()  # type: ignore[union-attr]
-    starter.process.wait(timeout=30)
-    starter.process.stdout.close()  # type: ignore[union-attr]
-
-
-def table(folder: Path) -> list[dict[str, str]]:
-    """results.csv, without how long it took."""
-    rows = list(csv.DictReader((folder / "results.csv").read_text().splitlines()))
-    return [{key: value for key, value in row.items() if key != "train_seconds"} for row in rows]
 
 
 def fingerprints(folder: Path) -> dict[str, tuple[int, int, int]]:

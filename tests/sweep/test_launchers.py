@@ -8,16 +8,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from src.command import jobs
 from src.command.jobs import checked_jobs
 from src.errors import BadInput
 from src.run.result import read_result
+from src.sweep import launchers
+from src.sweep.launchers import free_gpu
 from src.train import train
 from tests.conftest import Compose
 from tests.processes import table
@@ -27,9 +31,7 @@ JOB = [*SMALL, "model=mlp", "model.dropout=0.3", "trainer.max_epochs=2"]
 
 
 def installed(plugin: str) -> bool:
-    return importlib.util.find_spec("hydra_plugins") is not None and (
-        importlib.util.find_spec(f"hydra_plugins.{plugin}") is not None
-    )
+    return importlib.util.find_spec(f"hydra_plugins.{plugin}") is not None
 
 
 def needs(plugin: str) -> pytest.MarkDecorator:
@@ -163,7 +165,7 @@ def test_a_job_that_is_preempted_is_queued_again_and_goes_on_where_it_was(config
 
 @needs("hydra_submitit_launcher")
 def test_a_job_of_slurms_gets_what_it_is_trained_with(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "which", lambda name: "/usr/bin/srun")
+    monkeypatch.setattr(launchers, "which", lambda name: "/usr/bin/srun")
     words = ["hydra/launcher=submitit_slurm", "hydra.launcher.partition=gpu", "hydra.launcher.cpus_per_task=4"]
     found = checked_jobs([*words, "hydra.launcher.gpus_per_node=1", "seed=0,1"], multirun=True)
     launcher = found.whole.hydra.launcher
@@ -178,7 +180,8 @@ def test_a_job_of_slurms_gets_what_it_is_trained_with(monkeypatch: pytest.Monkey
 def test_a_launcher_that_is_not_installed_says_how_to(
     launcher: str, extra: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs, "find_spec", lambda name: None)
+    for module in (jobs, launchers):
+        monkeypatch.setattr(module, "find_spec", lambda name: None)
     with pytest.raises(BadInput) as error:
         checked_jobs([f"hydra/launcher={launcher}", "seed=0,1"], multirun=True)
     expected = f"hydra/launcher={launcher} is an extra. Try pip install -c constraints.txt -e '.[{extra}]'."
@@ -201,7 +204,7 @@ def test_a_launcher_that_is_not_installed_says_how_to(
 def test_what_no_launcher_could_do_is_refused_at_once(
     words: list[str], text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs, "which", lambda name: None)
+    monkeypatch.setattr(launchers, "which", lambda name: None)
     with pytest.raises(BadInput) as error:
         checked_jobs([*words, "seed=0,1"], multirun=True)
     assert str(error.value).startswith(text)
@@ -210,3 +213,63 @@ def test_what_no_launcher_could_do_is_refused_at_once(
 def test_a_launcher_that_is_unknown_is_met_with_a_known_one() -> None:
     with pytest.raises(BadInput, match=r"^unknown hydra/launcher 'joblibs'. Did you mean hydra/launcher=joblib\?"):
         checked_jobs(["hydra/launcher=joblibs", "seed=0,1"], multirun=True)
+
+
+class Trainer(dict[str, Any]):
+    """The settings of a trainer that wants one GPU."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__({"accelerator": "auto", "devices": 1} | settings)
+
+
+def test_jobs_are_spread_over_the_gpus_and_places_are_given_back(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    place = partial(free_gpu, Trainer(), tmp_path)
+    with ExitStack() as first, ExitStack() as others:
+        assert first.enter_context(place()) == 0
+        assert [others.enter_context(place()) for _ in range(4)] == [1, 2, 0, 1]
+        first.close()
+        assert others.enter_context(place()) == 0
+    with place() as number:
+        assert number == 0
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "devices", "num_gpus", "expected"),
+    [
+        ("auto", 1, 4, 0),
+        ("gpu", 1, 4, 0),
+        ("cpu", 1, 4, None),
+        ("auto", 2, 4, None),
+        ("auto", [3], 4, None),
+        ("auto", 1, 1, None),
+        ("auto", 1, 0, None),
+    ],
+)
+def test_a_job_that_wants_one_gpu_of_several_gets_a_free_one(
+    accelerator: str, devices: Any, num_gpus: int, expected: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: num_gpus)
+    with free_gpu(Trainer(accelerator=accelerator, devices=devices), tmp_path) as number:
+        assert number == expected
+
+
+@pytest.mark.parametrize(
+    ("overrides", "num_gpus", "expected"),
+    [
+        ([], 4, 4),
+        ([], 0, -1),
+        (["trainer=cpu"], 4, -1),
+        (["trainer=gpu", "hydra.launcher.n_jobs=8"], 4, 8),
+    ],
+)
+def test_joblib_starts_a_job_a_gpu_or_one_a_core(
+    overrides: list[str], num_gpus: int, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: num_gpus)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    jobs = checked_jobs(["hydra/launcher=joblib", *overrides, "seed=0,1"], multirun=True)
+    assert jobs.whole.hydra.launcher.n_jobs == expected

@@ -7,7 +7,6 @@ import pytest
 from src.files import write_json
 from src.sweep.leaderboard import as_csv, leaderboard, table, warnings, write_leaderboard
 from src.sweep.plan import new_plan, write_plan
-from src.tables import as_markdown, as_text
 from tests.sweeps import Sweep
 
 
@@ -130,11 +129,6 @@ def test_the_table_is_written_beside_the_jobs(tmp_path: Path) -> None:
     assert (tmp_path / "results.csv").read_text().count("\n") == 3
     assert (tmp_path / "results.md").read_text().splitlines()[2] == "| 2 | 0.6000 | 0.8000 | 3 | 2.0 | 001_lr=2 |"
     assert not list(tmp_path.glob("*.part"))
-
-
-def test_tables_are_aligned_and_markdown_is_escaped() -> None:
-    assert as_text([["a", "b"], ["long", ""], ["x", "y"]]) == "a     b\nlong\nx     y"
-    assert as_markdown([["a"], ["x|y\nz"]]) == "| a |\n| --- |\n| x\\|y z |"
 
 
 def completed(result: dict[str, Any]) -> dict[str, Any]:

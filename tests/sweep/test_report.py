@@ -10,7 +10,7 @@ def test_the_end_of_a_sweep_tells_everything_and_writes_its_files(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Sweep(tmp_path, "optimizer.lr=0.1,1", "data.batch_size=64,256").left(*[{"val/acc": 0.5}] * 3, {"val/acc": 0.9})
-    assert report_sweep(tmp_path) is True
+    report_sweep(tmp_path)
     out = capsys.readouterr().out
     for text in (
         "optimizer.lr  data.batch_size  val acc  test acc",
@@ -28,7 +28,7 @@ def test_the_end_of_a_sweep_tells_everything_and_writes_its_files(
 
 def test_a_sweep_with_a_failed_job_is_not_complete(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Sweep(tmp_path, "model=a,b,c").left({}, "out of memory", {"git_commit": "b" * 40})
-    assert report_sweep(tmp_path) is False
+    report_sweep(tmp_path)
     out = capsys.readouterr().out
     assert "2 of 3 jobs completed in " in out and "out of memory" in out
     assert "warning: these runs mix 2 git commits: " in out

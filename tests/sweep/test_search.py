@@ -7,14 +7,16 @@ from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from src.command.compose import CONF
+from src import settings
 from src.command.jobs import checked_jobs
 from src.errors import BadInput
 from src.files import write_json
+from src.settings import choices
 from src.sweep.plan import Plan, read_plan, write_plan
-from src.sweep.search import JOURNAL, OptunaSweeper
+from src.sweep.search import JOURNAL, OptunaSweeper, as_typed, distributions, ends, space_of
 from tests.runs import SMALL, command
 from tests.sweeps import Sweep
 
@@ -43,7 +45,7 @@ class Launcher:
 
 class ConfigLoader:
     def load_sweep_config(self, config: Any, overrides: list[str]) -> DictConfig:
-        with initialize_config_dir(config_dir=CONF, version_base="1.3"):
+        with initialize_config_dir(config_dir=str(settings.CONF), version_base="1.3"):
             composed = compose("config", overrides)
         with open_dict(composed):
             composed.hydra = {}
@@ -148,3 +150,64 @@ def test_what_a_search_cannot_do_is_refused(word: str, text: str) -> None:
     with pytest.raises(BadInput) as error:
         checked_jobs(["hydra/sweeper=optuna", word], multirun=True)
     assert str(error.value).startswith(text)
+
+
+@pytest.mark.parametrize("model", choices("model"))
+def test_every_network_has_a_space_of_which_every_end_can_be_run(model: str) -> None:
+    pytest.importorskip("optuna")
+    space = space_of(model)
+    assert "optimizer.lr" in space and "data.batch_size" in space
+    jobs = checked_jobs([f"model={model}", "hydra/sweeper=optuna"], multirun=True)
+    assert jobs.space == space and jobs.swept == list(space)
+    assert jobs.overrides == [[f"model={model}"]]
+
+
+def test_the_spaces_are_those_of_the_networks() -> None:
+    assert choices("hydra/space") == choices("model")
+    assert space_of("mlp")["model.dropout"] == "interval(0,0.5)" and space_of("none") == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("interval(0,0.5)", ["0.0", "0.5"]),
+        ("tag(log,interval(0.01,1))", ["0.01", "1.0"]),
+        ("choice([128],[256,128])", ["[128]", "[256,128]"]),
+        ("64,256", ["64", "256"]),
+        ("int(interval(1,5))", ["1", "5"]),
+        ("range(1,4)", ["1", "2", "3"]),
+    ],
+)
+def test_the_ends_of_a_space_are_what_a_job_can_get(text: str, expected: list[str]) -> None:
+    assert ends(OverridesParser.create().parse_override(f"key={text}")) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("3", "key=3 leaves nothing to search. Name several values, or an interval(low,high)."),
+        ("interval(1,0)", "key=interval(1,0) must be an interval(low,high), the lower first."),
+        ("tag(log,interval(0,1))", "key=tag(log,interval(0,1)) must be above 0 if it is logarithmic."),
+    ],
+)
+def test_a_space_that_is_none_is_refused(text: str, message: str) -> None:
+    with pytest.raises(BadInput) as error:
+        ends(OverridesParser.create().parse_override(f"key={text}"))
+    assert str(error.value) == message
+
+
+def test_a_space_is_read_as_optunas_distributions() -> None:
+    optuna = pytest.importorskip("optuna")
+    found = distributions(
+        {"a": "tag(log,interval(0.01,1))", "b": "int(interval(1,5))", "c": "choice([8],16)", "d": "x,y"}
+    )
+    assert found == {
+        "a": optuna.distributions.FloatDistribution(0.01, 1, log=True),
+        "b": optuna.distributions.IntDistribution(1, 5),
+        "c": optuna.distributions.CategoricalDistribution(["[8]", "16"]),
+        "d": optuna.distributions.CategoricalDistribution(["x", "y"]),
+    }
+
+
+def test_proposals_are_typed_readably() -> None:
+    assert as_typed({"lr": 0.0123456, "size": 64, "model": "mlp"}) == ["lr=0.01235", "size=64", "model=mlp"]

@@ -10,7 +10,7 @@ from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from src import settings
-from src.errors import BadInput
+from src.errors import BadInput, DataError
 from src.files import load_yaml
 
 
@@ -42,20 +42,24 @@ def as_dict(config: DictConfig) -> dict[str, Any]:
     return cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
 
 
-def load_config(path: Path) -> DictConfig:
-    """A saved config.
+def saved_settings(path: Path) -> dict[str, Any]:
+    """A saved config as nested plain settings.
 
     Raises:
-        OSError: it cannot be read.
-        Exception: it is no YAML, or no config. The errors of YAML and OmegaConf have no common base.
+        DataError: it cannot be read, or is no config.
     """
-    config = OmegaConf.load(path)
-    if not isinstance(config, DictConfig):
-        raise TypeError("the file holds a list")
-    return config
+    try:
+        config = OmegaConf.load(path)
+        if not isinstance(config, DictConfig):
+            raise TypeError("the file holds a list")
+        return as_dict(config)
+    except OSError as error:
+        raise DataError(f"could not read {path}: {error.strerror}.") from error
+    except Exception as error:  # the errors of YAML and OmegaConf have no common base
+        raise DataError(f"{path} is damaged ({type(error).__name__}).") from error
 
 
-def changed(config: DictConfig, changes: Mapping[str, Any]) -> DictConfig:
+def changed(config: DictConfig | Mapping[str, Any], changes: Mapping[str, Any]) -> DictConfig:
     """A copy of a config with new values for some keys, written with dots."""
     nested: dict[str, Any] = {}
     for key, value in changes.items():

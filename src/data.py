@@ -12,6 +12,7 @@ python -m src.data data=cifar2 fetch=true stats=true figure=true
 import logging
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,8 +21,8 @@ from omegaconf import DictConfig
 from src.build import build, changed
 from src.command.frame import framed, report_error
 from src.command.jobs import checked_jobs
-from src.errors import BadInput, CannotWrite, DataError, LabError, did_you_mean
-from src.files import typeable
+from src.errors import BadInput, DataError, LabError, did_you_mean
+from src.files import typeable, writing
 from src.settings import choices
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def show_files(name: str, data: "FromFiles") -> None:
 
 
 def show_statistics(cfg: DictConfig, data: "ImageDataModule") -> None:
-    """Prints channel statistics. Normalization uses those of all classes, whichever are selected."""
+    """Prints channel statistics. Normalization uses the statistics of all classes, even if only some are selected."""
     from src.datasets.statistics import channel_statistics
 
     official = data.read()
@@ -110,13 +111,13 @@ def show_statistics(cfg: DictConfig, data: "ImageDataModule") -> None:
         try:
             mean, std = channel_statistics(build(changed(cfg, {"data.classes": None}), "data").read().train.pixels)
         except DataError as error:
-            raise DataError(f"data.mean and data.std are those of {of}, but {error}") from error
+            raise DataError(f"data.mean and data.std are the statistics of {of}, but {error}") from error
         print_row(of, mean, std)
     print_row("data.mean, data.std", cfg.data.mean, cfg.data.std)
     pairs = zip([*mean, *std], [*cfg.data.mean, *cfg.data.std], strict=True)
     difference = max(abs(found - expected) for found, expected in pairs)
     verdict = "match" if difference <= CLOSE else "do not match"
-    print(f"    data.mean and data.std {verdict} those of {of}: the largest difference is {difference:.4f}")
+    print(f"    data.mean and data.std {verdict} the statistics of {of}: the largest difference is {difference:.4f}")
 
 
 def print_row(title: str, mean: Sequence[float], std: Sequence[float]) -> None:
@@ -138,19 +139,12 @@ def draw(name: str, data: "ImageDataModule", *, seed: int) -> None:
     examples = [train.pixels[rows[torch.randperm(len(rows), generator=generator)[:count]]] for rows in rows_of_classes]
     path = Path("outputs", "data", f"{name}.png")
     figure = class_grid(examples, data.class_names[: len(labels)], title=f"{name}: training images by label")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(path):
         figure.savefig(path, dpi=120)
-    except OSError as error:
-        raise CannotWrite(
-            f"could not write {path}: {error.strerror}. Make room, or run from another folder."
-        ) from error
     print(f"  figure    {typeable(path)}")
 
 
-def main(words: Sequence[str]) -> int:
-    return framed(show, words, usage=__doc__)
-
+main = partial(framed, show, usage=__doc__)
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

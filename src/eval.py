@@ -12,12 +12,13 @@ python -m src.eval run=latest
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from src.command.frame import framed
 from src.command.key_values import one_of, own_and_others, parsed
-from src.errors import BadInput, CannotWrite
-from src.files import typeable, write_json
+from src.errors import BadInput
+from src.files import typeable, write_json, writing
 from src.finished.find import find
 from src.finished.measure import evaluated
 from src.finished.reopen import FinishedRun, Rebuilt, opened
@@ -77,29 +78,23 @@ def class_line(measures: dict[str, Any]) -> list[str]:
 
 
 def save(evaluation: "Evaluation", run: FinishedRun, parts: Rebuilt, overrides: Sequence[str]) -> None:
-    folder = run.folder / FOLDER / evaluation.name
+    path = run.folder / FOLDER / evaluation.name / "result.json"
     content = evaluation.as_json() | {"data_source": parts.data.source, "settings": overrides}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / "result.json", content)
-    except OSError as error:
-        raise CannotWrite(
-            f"could not save this in {folder}: {error.strerror}. Make the run's folder writable."
-        ) from error
-    print(f"  saved        {typeable(folder / 'result.json')}")
+    with writing(path):
+        write_json(path, content)
+    print(f"  saved        {typeable(path)}")
 
 
 def draw(evaluation: "Evaluation", run: FinishedRun, parts: Rebuilt) -> None:
     from src.finished.gallery import draw_gallery
 
     folder = run.folder / FOLDER / evaluation.name / "figures"
-    draw_gallery(folder, evaluation, parts, run)
+    with writing(folder):
+        draw_gallery(folder, evaluation, parts, run)
     print(f"  figures      {typeable(folder)}")
 
 
-def main(words: Sequence[str]) -> int:
-    return framed(evaluate, words, usage=__doc__)
-
+main = partial(framed, evaluate, usage=__doc__)
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

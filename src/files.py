@@ -13,6 +13,8 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
+from src.errors import CannotWrite
+
 log = logging.getLogger(__name__)
 
 
@@ -40,6 +42,16 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turns an OSError of the block into a CannotWrite that names `path`; makes its folder first."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise CannotWrite(f"could not write {path}: {error.strerror}. Make room there, or make it writable.") from error
+
+
 def write_text(path: Path, content: str) -> None:
     with whole(path) as part:
         part.write_text(content)
@@ -51,11 +63,7 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file; None if there is no such file.
-
-    Raises:
-        ValueError: it is no JSON.
-    """
+    """The content of a JSON file; None if there is no such file."""
     try:
         return json.loads(path.read_text())
     except (FileNotFoundError, NotADirectoryError):
@@ -74,9 +82,6 @@ def lock(path: Path) -> FileLock | None:
     """Locks a file until the lock is released or the process ends; None if another process holds it.
 
     The operating system frees the lock of a process that is killed.
-
-    Raises:
-        OSError: the file cannot be made.
     """
     held = FileLock(path)
     try:
@@ -88,12 +93,7 @@ def lock(path: Path) -> FileLock | None:
 
 @contextmanager
 def exclusive(path: Path, work: str) -> Iterator[None]:
-    """Locks a file for the length of the block. If another process holds it, waits and logs what that is doing
-    (`work`).
-
-    Raises:
-        OSError: the file cannot be made.
-    """
+    """Locks a file for the length of the block. Waits for another process, and logs what it does (`work`)."""
     held = lock(path)
     if held is None:
         log.info("waiting for another process, which is %s", work)

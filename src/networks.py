@@ -82,12 +82,10 @@ class MLP(Classifier):
 
     Args:
         image_shape: (channels, height, width).
-        num_classes: number of scores.
         hidden_sizes: units of each hidden layer.
         activation: makes the activation that follows each hidden layer.
         dropout: fraction of hidden units dropped while training; 0 for none.
         batch_norm: whether each hidden layer is normalized over the batch, before its activation.
-        loss: what is minimized.
     """
 
     def __init__(

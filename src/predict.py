@@ -12,24 +12,23 @@ python -m src.predict run=latest images='photos/*.png'
 """
 
 import argparse
-import csv
-import io
 import json
 import os
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from glob import glob, has_magic
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from src import tables
 from src.command.frame import framed
 from src.command.key_values import one_of, own_and_others, parsed
 from src.errors import BadInput, DataError
-from src.files import typeable
+from src.files import typeable, writing
 from src.finished.find import find
 from src.finished.reopen import FinishedRun, Rebuilt, opened, rebuilt
-from src.tables import as_text
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -74,11 +73,7 @@ def check_own(own: dict[str, str]) -> None:
 
 
 def files_of(images: str) -> list[Path]:
-    """The files that match a pattern, that are in a folder, or that were typed.
-
-    Raises:
-        BadInput: there are none.
-    """
+    """The files that match a pattern, that are in a folder, or that were typed."""
     images = os.path.expanduser(images)  # noqa: PTH111
     if os.path.isdir(images):  # noqa: PTH112 - a list may be longer than a path can be
         found = sorted(path for path in Path(images).iterdir() if path.is_file())
@@ -100,11 +95,7 @@ def files_of(images: str) -> list[Path]:
 def predictions(
     run: FinishedRun, files: Sequence[Path], *, invert: bool, top: int
 ) -> tuple[list[Row], "Tensor | None"]:
-    """A row for each file, and the images that could be read, (count, channels, size, size), as the network saw them.
-
-    Raises:
-        BadInput: the run's images have a number of channels that image files do not have.
-    """
+    """A row for each file, and the readable images as the network saw them, (count, channels, size, size)."""
     import torch
 
     from src.datasets.facts import PILLOW_MODES
@@ -157,9 +148,9 @@ def draw(run: FinishedRun, rows: Sequence[Row], pixels: "Tensor | None") -> Path
     shown = pixels[:MAX_IMAGES_IN_PICTURE]
     titles = [f"{row['label']}\n{row['probability'] * 100:.1f} %" for row in rows[: len(shown)]]
     path = run.folder / FOLDER / f"{time.strftime('%Y-%m-%d_%H-%M-%S')}.png"
-    path.parent.mkdir(exist_ok=True)
     title = f"{len(shown)} of {len(rows)} images as the network sees them: predicted label, its probability"
-    figures.image_grid(shown, titles, title=title).savefig(path, dpi=100)
+    with writing(path):
+        figures.image_grid(shown, titles, title=title).savefig(path, dpi=100)
     return path
 
 
@@ -171,7 +162,7 @@ def as_table(rows: Sequence[Row]) -> str:
             continue
         then = ", ".join(f"{other['label']} {other['probability']:.4f}" for other in row["runners_up"])
         lines.append([row["file"], row["label"], f"{row['probability']:.4f}", then, "; ".join(row["notes"])])
-    return as_text(lines) + "\n"
+    return tables.as_text(lines) + "\n"
 
 
 def as_json(rows: Sequence[Row]) -> str:
@@ -179,21 +170,17 @@ def as_json(rows: Sequence[Row]) -> str:
 
 
 def as_csv(rows: Sequence[Row]) -> str:
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
     others = max((len(row.get("runners_up", ())) for row in rows), default=0)
     head = [f"{name}_{number}" for number in range(2, others + 2) for name in ("label", "probability")]
-    writer.writerow(["file", "label", "probability", *head, "notes", "error"])
+    lines = [["file", "label", "probability", *head, "notes", "error"]]
     for row in rows:
         pairs = [value for other in row.get("runners_up", ()) for value in (other["label"], other["probability"])]
         cells = [row.get("label", ""), row.get("probability", ""), *pairs, *[""] * (2 * others - len(pairs))]
-        writer.writerow([row["file"], *cells, "; ".join(row.get("notes", ())), row.get("error", "")])
-    return file.getvalue()
+        lines.append([row["file"], *cells, "; ".join(row.get("notes", ())), row.get("error", "")])
+    return tables.as_csv(lines)
 
 
-def main(arguments: Sequence[str]) -> int:
-    return framed(predict, arguments, usage=__doc__)
-
+main = partial(framed, predict, usage=__doc__)
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

@@ -11,16 +11,16 @@ python -m src.results outputs/sweeps
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from src.command.frame import framed
 from src.errors import BadInput, DataError
 from src.metrics import MONITOR
 from src.sweep.grid import grid_of, grid_text
-from src.sweep.leaderboard import Leaderboard, as_csv, leaderboard, table, warnings
+from src.sweep.leaderboard import COLUMNS, Leaderboard, as_csv, leaderboard, table, warnings
 from src.sweep.plan import PLAN_FILE
 from src.sweep.report import rebuild
-from src.sweep.saved_runs import RESULTS
 from src.tables import as_markdown, as_text
 
 
@@ -54,27 +54,20 @@ def compare(arguments: Sequence[str]) -> int:
 
 
 def compared(folders: Sequence[Path], *, sort: str) -> Leaderboard:
-    """The leaderboard of the runs in some folders.
-
-    Raises:
-        BadInput: the runs have no such key to sort by.
-        DataError: there is no run.
-    """
+    """The leaderboard of the runs in some folders."""
     for folder in folders:
         if not folder.is_dir():
             raise DataError(f"{folder} is no folder. Try python -m src.results outputs.")
     board = leaderboard(folders, sort=sort)
     if not board.runs:
         raise DataError(f"no run is in {', '.join(map(str, folders))}. Try python -m src.results outputs.")
-    if sort not in (*RESULTS, *board.keys):
-        choices = ", ".join([*RESULTS, *board.keys])
+    if sort not in (*COLUMNS, *board.keys):
+        choices = ", ".join([*COLUMNS, *board.keys])
         raise BadInput(f"--sort must be one of {choices}, got {sort!r}. Try --sort test/acc.")
     return board
 
 
-def main(arguments: Sequence[str]) -> int:
-    return framed(compare, arguments, usage=__doc__)
-
+main = partial(framed, compare, usage=__doc__)
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

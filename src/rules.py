@@ -136,19 +136,15 @@ def check(settings: Mapping[str, Any]) -> None:
         BadInput: a rule is broken: the key, the rule, the value and what to type instead.
     """
     for key, rule in RULES.items():
-        check_key(key, rule, settings)
+        *parents, name = key.split(".")
+        section = reduce(lambda inner, parent: inner.get(parent) or {}, parents, settings)
+        if name in section and not rule.holds(section[name]):
+            raise broken(key, rule.text, section[name], example=rule.example)
     check_names(settings)
     num_images = check_data(settings["data"])
     if "trainer" in settings:
         check_shares(settings, num_images=num_images)
         check_devices(settings["trainer"])
-
-
-def check_key(key: str, rule: Rule, settings: Mapping[str, Any]) -> None:
-    *parents, name = key.split(".")
-    section = reduce(lambda inner, parent: inner.get(parent) or {}, parents, settings)
-    if name in section and not rule.holds(section[name]):
-        raise broken(key, rule.text, section[name], example=rule.example)
 
 
 def check_names(settings: Mapping[str, Any]) -> None:

@@ -1,6 +1,9 @@
-"""Tables of text: aligned for a terminal, or in Markdown."""
+"""Tables as text: aligned for a terminal, in Markdown, or with commas."""
 
-from collections.abc import Sequence
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 
 def as_text(lines: Sequence[Sequence[str]]) -> str:
@@ -13,3 +16,10 @@ def as_markdown(lines: Sequence[Sequence[str]]) -> str:
     """A table in Markdown; the first line is its head."""
     head, *rest = [[cell.replace("|", "\\|").replace("\n", " ") for cell in line] for line in lines]
     return "\n".join("| " + " | ".join(line) + " |" for line in [head, ["---"] * len(head), *rest])
+
+
+def as_csv(lines: Iterable[Sequence[Any]]) -> str:
+    """A table with commas between its cells (RFC 4180)."""
+    file = io.StringIO()
+    csv.writer(file, lineterminator="\n").writerows(lines)
+    return file.getvalue()

@@ -93,7 +93,6 @@ class ClassificationTask(LightningModule):
 
     Args:
         network: images to scores, and its loss.
-        num_classes: number of scores.
         optimizer: called with the network's parameters; None for a task that only measures.
         scheduler: called with the optimizer and `total_steps`, then stepped after every optimizer step. If it returns
             None, the learning rate stays.

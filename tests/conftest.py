@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
@@ -19,14 +18,16 @@ from src import settings
 from src.command.compose import prepare_hydra
 from src.datasets import images, sources, synthetic
 from src.run.result import provenance
-from tests.data_files import facts, idx, pixels_of, python2_pickle, set_facts
+from tests.data_files import facts, idx_files, pixels_of, python2_pickle, set_facts
 from tests.processes import Starter
 
+Captured = pytest.CaptureFixture[str]
 Compose = Callable[..., DictConfig]
+Patch = pytest.MonkeyPatch
 
 
 @pytest.fixture(autouse=True)
-def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_network(monkeypatch: Patch) -> None:
     connect = socket.socket.connect
 
     def refuse(*args: Any, **kwargs: Any) -> None:
@@ -47,7 +48,7 @@ def nothing_read_yet() -> None:
 
 
 @pytest.fixture
-def in_an_empty_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+def in_an_empty_folder(monkeypatch: Patch, tmp_path: Path) -> Path:
     """Works in a folder of its own, and leaves pytest's signal handlers alone."""
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
@@ -68,7 +69,7 @@ def config() -> Compose:
 
 
 @pytest.fixture
-def own_conf(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def own_conf(monkeypatch: Patch, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of conf/ that a test may change."""
     copy = tmp_path_factory.mktemp("own") / "conf"
     shutil.copytree(settings.CONF, copy)
@@ -86,10 +87,7 @@ def start(tmp_path: Path) -> Iterator[Starter]:
 @pytest.fixture
 def fashion_files(own_conf: Path) -> dict[str, bytes]:
     """The contents of the four files for 60 training and 20 test images, accepted as if they were the official ones."""
-    contents = {}
-    for prefix, count in (("train", 60), ("t10k", 20)):
-        contents[f"{prefix}-images-idx3-ubyte"] = idx(pixels_of(count, (28, 28), seed=count))
-        contents[f"{prefix}-labels-idx1-ubyte"] = idx(numpy.arange(count, dtype=numpy.uint8) % 10)
+    contents = idx_files(train=60, test=20, num_classes=10)
     set_facts("fashion_mnist", digests={name: hashlib.sha256(file).hexdigest() for name, file in contents.items()})
     return contents
 
@@ -108,11 +106,9 @@ def fashion_root(fashion_files: dict[str, bytes], tmp_path: Path) -> Path:
 @pytest.fixture
 def cifar_batches(own_conf: Path) -> dict[str, dict[str, Any]]:
     """The six official batches with 20 images each, two of every class."""
-    batches: dict[str, dict[str, Any]] = {}
-    for seed, name in enumerate(facts("cifar10")["digests"]):
-        data = pixels_of(20, (3072,), seed=seed)
-        batches[name] = {"data": data, "labels": [number % 10 for number in range(20)]}
-    return batches
+    labels = [number % 10 for number in range(20)]
+    names = enumerate(facts("cifar10")["digests"])
+    return {name: {"data": pixels_of(20, (3072,), seed=seed), "labels": labels} for seed, name in names}
 
 
 @pytest.fixture
@@ -120,11 +116,9 @@ def cifar_unpacked(cifar_batches: dict[str, Any], tmp_path: Path) -> Path:
     """A `data.root` with cifar-10-batches-py/."""
     folder = tmp_path / "data" / facts("cifar10")["folder"]
     folder.mkdir(parents=True)
-    digests = {}
     for name, batch in cifar_batches.items():
-        content = python2_pickle(batch)
-        (folder / name).write_bytes(content)
-        digests[name] = hashlib.md5(content).hexdigest()
+        (folder / name).write_bytes(python2_pickle(batch))
+    digests = {name: hashlib.md5((folder / name).read_bytes()).hexdigest() for name in cifar_batches}
     set_facts("cifar10", digests=digests)
     return tmp_path / "data"
 
@@ -137,9 +131,8 @@ def cifar_archive(cifar_unpacked: Path, tmp_path: Path) -> Path:
     path = root / official["archive"]
     with tarfile.open(path, "w:gz") as archive:
         archive.add(cifar_unpacked / official["folder"], official["folder"])
-    set_facts(
-        "cifar10", archive_sha256=hashlib.sha256(path.read_bytes()).hexdigest(), archive_bytes=path.stat().st_size
-    )
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    set_facts("cifar10", archive_sha256=digest, archive_bytes=path.stat().st_size)
     return root
 
 
@@ -155,3 +148,11 @@ def cifar_images(cifar_batches: dict[str, Any], tmp_path: Path) -> Path:
             folder.mkdir(parents=True, exist_ok=True)
             Image.fromarray(row.reshape(3, 32, 32).transpose(1, 2, 0)).save(folder / f"{name}_{number:02d}.png")
     return root
+
+
+@pytest.fixture
+def tiny_data(fashion_root: Path, cifar_images: Path) -> dict[str, list[str]]:
+    """The words by which each data set is read from its few images."""
+    words = ["data.sources=[${data.root}]", "data.cache=null", "data.val_size=9", "data.batch_size=8"]
+    fashion, cifar = ([f"data.root={root}", *words] for root in (fashion_root, cifar_images))
+    return {"fashion_mnist": fashion, "cifar2": cifar, "cifar10": cifar, "synthetic": []}

@@ -39,6 +39,15 @@ def idx(array: numpy.ndarray[Any, Any]) -> bytes:
     return struct.pack(">I", 0x0800 + array.ndim) + sizes + array.tobytes()
 
 
+def idx_files(*, train: int, test: int, num_classes: int) -> dict[str, bytes]:
+    """The contents of the four files for so many training and test images of 28 x 28 pixels."""
+    contents = {}
+    for prefix, count in (("train", train), ("t10k", test)):
+        contents[f"{prefix}-images-idx3-ubyte"] = idx(pixels_of(count, (28, 28), seed=count))
+        contents[f"{prefix}-labels-idx1-ubyte"] = idx(numpy.arange(count, dtype=numpy.uint8) % num_classes)
+    return contents
+
+
 def python2_pickle(batch: dict[str, Any]) -> bytes:
     """A batch as Python 2 wrote the official ones: strings are its byte strings, and NumPy has its old name."""
     content = pickle.dumps(batch, protocol=3).replace(b"numpy._core.multiarray", b"numpy.core.multiarray")

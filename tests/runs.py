@@ -6,14 +6,20 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from omegaconf import OmegaConf
 
+from src.command.jobs import Jobs, checked_jobs
+from src.errors import BadInput
 from src.files import write_json
 from src.train import train
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = ["data=synthetic", "data.train_per_class=30", "data.test_per_class=5", "data.val_size=51", "figures=false"]
+QUIET: dict[str, Any] = dict.fromkeys(  # a Trainer that leaves and says nothing
+    ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False
+)
 
 
 def command(*arguments: str, cwd: Path, module: str = "src.train") -> subprocess.CompletedProcess[str]:
@@ -21,6 +27,18 @@ def command(*arguments: str, cwd: Path, module: str = "src.train") -> subprocess
     line = [sys.executable, "-m", module, *arguments]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     return subprocess.run(line, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
+
+
+def checked(*words: str) -> Jobs:
+    """The jobs that a command asks for; -m among its words asks for a sweep."""
+    return checked_jobs([word for word in words if word != "-m"], multirun="-m" in words)
+
+
+def refusal(*words: str) -> str:
+    """What is said about a command that cannot be right."""
+    with pytest.raises(BadInput) as caught:
+        checked(*words)
+    return str(caught.value)
 
 
 def trained(cfg: Any, folder: Path) -> dict[str, Any]:

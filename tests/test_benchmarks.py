@@ -2,7 +2,6 @@
 
 import csv
 import sys
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,33 +14,29 @@ from benchmarks.processes import run
 from benchmarks.report import markdown, ratio
 from benchmarks.turns import Turns
 from src.train import train
+from tests import runs
 
-SMALL = ["data=synthetic", "data.train_per_class=30", "data.test_per_class=5", "data.val_size=51", "trainer=cpu"]
+SMALL = [*runs.SMALL, "trainer=cpu", "threads=1"]
+COLOURS = ["data.channels=3", "data.normalize=true", "data.mean=[0.5,0.4,0.3]", "data.std=[0.25,0.2,0.3]"]
 
 
-@pytest.mark.parametrize(
-    "overrides", [["model=softmax"], ["model=mlp", "model.hidden_sizes=[16]", "data.channels=3", "data.normalize=true"]]
-)
+@pytest.mark.filterwarnings("ignore")  # as the benchmark does: STOCK is written as users write it
+@pytest.mark.parametrize("overrides", [["model=softmax"], ["model=mlp", "model.hidden_sizes=[16]", *COLOURS]])
 def test_all_arms_end_at_the_same_weights(overrides: list[str], tmp_path: Path) -> None:
-    if "data.channels=3" in overrides:
-        overrides = [*overrides, "data.mean=[0.5,0.4,0.3]", "data.std=[0.25,0.2,0.3]"]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # as the benchmark does: STOCK is written as users write it
-        equal = Case([*SMALL, "threads=1", *overrides], tmp_path).check_weights()
+    equal = Case([*SMALL, *overrides], tmp_path).check_weights()
     assert equal.startswith("OURS, BARE, BAREBONES")  # and STOCK up to rounding, with its own number of threads
 
 
+@pytest.mark.filterwarnings("ignore")
 def test_arms_that_train_something_else_are_found_out(tmp_path: Path) -> None:
-    case = Case([*SMALL, "threads=1"], tmp_path)
+    case = Case(SMALL, tmp_path)
     case.weights = {name: values + 0.1 for name, values in case.weights.items()}  # what BARE starts from
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with pytest.raises(AssertionError, match="OURS trains something else"):
-            case.check_weights()
+    with pytest.raises(AssertionError, match="OURS trains something else"):
+        case.check_weights()
 
 
 def test_bare_counts_the_loss_and_accuracy_that_we_do(tmp_path: Path) -> None:
-    case = Case([*SMALL, "threads=1"], tmp_path)
+    case = Case(SMALL, tmp_path)
     case.cfg.trainer.max_epochs = 2
     train(case.cfg, tmp_path / "run")
     (*_, row) = csv.DictReader((tmp_path / "run" / "metrics.csv").read_text().splitlines())
@@ -51,7 +46,7 @@ def test_bare_counts_the_loss_and_accuracy_that_we_do(tmp_path: Path) -> None:
 
 
 def test_arms_that_take_turns_train_the_same_and_each_epoch_is_timed(tmp_path: Path) -> None:
-    case = Case([*SMALL, "threads=1"], tmp_path)
+    case = Case(SMALL, tmp_path)
     seconds = case.in_turn(epochs=3)
     assert len(Turns.ours) == len(Turns.others) == 3
     assert seconds == (pytest.approx(sum(Turns.others) / 3), pytest.approx(sum(Turns.ours) / 3))
@@ -75,12 +70,9 @@ def test_the_report_says_what_was_measured_and_where() -> None:
     packages = dict.fromkeys(("torch", "torchvision", "lightning", "torchmetrics", "hydra-core"), "1.0")
     seconds = {"BARE": [1.0], "OURS": [1.1], "BAREBONES": [1.5], "STOCK": [22.0]}
     case = {"images": 1100, "threads": 2, "stock_workers": 4, "bitwise_equal_weights": "OURS, BARE"}
-    figures: dict[str, Any] = {
-        "machine": facts | packages,
-        "repeats": 1,
-        "cases": {"softmax": case | {"epoch_seconds": seconds}},
-    }
+    figures: dict[str, Any] = {"machine": facts | packages, "repeats": 1}
     figures |= {
+        "cases": {"softmax": case | {"epoch_seconds": seconds}},
         "answer_seconds": {"import torch, lightning": [5.0, 6.0], "--help": [0.5, 0.3]},
         "around_the_fit_seconds": {arm: [8.0, 6.0] for arm in seconds},
         "peak_megabytes": {arm: [800.0, 800.0] for arm in seconds},

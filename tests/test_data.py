@@ -20,15 +20,14 @@ def look(root: Path, *words: str) -> int:
     return main([f"data.root={root}", f"data.sources=[{root}]", "data.val_size=9", "data.batch_size=2", *words])
 
 
-def test_every_data_set_is_shown_with_its_place_and_whether_it_is_verified(
-    fashion_root: Path, capsys: Captured
-) -> None:
+def test_a_data_set_is_shown_with_its_place_and_whether_it_is_verified(fashion_root: Path, capsys: Captured) -> None:
     assert look(fashion_root) == 0
+    to_download = "  source    none on this machine; to download it: python -m src.data data="
     assert capsys.readouterr().out.splitlines() == [
         f"cifar10: {', '.join(data_set('cifar10').class_names)}",
-        "  source    none on this machine; to download it: python -m src.data data=cifar10 fetch=true",
+        f"{to_download}cifar10 fetch=true",
         "cifar2: airplane, bird",
-        "  source    none on this machine; to download it: python -m src.data data=cifar2 fetch=true",
+        f"{to_download}cifar2 fetch=true",
         f"fashion_mnist: {', '.join(data_set('fashion_mnist').class_names)}",
         f"  source    {fashion_root}/FashionMNIST/raw",
         "  verified  yes: 80 images, the official bytes by sha256",
@@ -47,10 +46,8 @@ def test_an_image_folder_is_shown_as_what_it_is(cifar_images: Path, capsys: Capt
 def test_fetching_decodes_into_the_cache(fashion_root: Path, capsys: Captured) -> None:
     assert look(fashion_root, "data=fashion_mnist", "fetch=true") == 0
     assert "  decoded   in data/cache, 0.1 MB\n" in capsys.readouterr().out
-    assert sorted(path.name for path in Path("data/cache").glob("*.npz")) == [
-        "fashion-mnist_test.npz",
-        "fashion-mnist_train.npz",
-    ]
+    names = {path.name for path in Path("data/cache").glob("*.npz")}
+    assert names == {"fashion-mnist_test.npz", "fashion-mnist_train.npz"}
 
 
 def test_official_bytes_are_verified_anew_though_they_are_decoded(fashion_root: Path, capsys: Captured) -> None:
@@ -71,9 +68,7 @@ def test_an_image_folder_is_not_decoded_twice(cifar_images: Path, capsys: Captur
     assert "24 images, none is missing" in capsys.readouterr().out
 
 
-def test_what_is_damaged_is_an_error_and_the_others_are_shown_all_the_same(
-    fashion_root: Path, capsys: Captured
-) -> None:
+def test_what_is_damaged_is_an_error_and_the_others_are_shown_too(fashion_root: Path, capsys: Captured) -> None:
     path = fashion_root / "FashionMNIST" / "raw" / "train-labels-idx1-ubyte"
     path.write_bytes(b"")
     assert look(fashion_root, "data=fashion_mnist,cifar2") == 3
@@ -104,13 +99,11 @@ def test_many_classes_and_odd_channels_are_drawn(capsys: Captured) -> None:
 def test_what_cannot_be_fetched_is_an_error_that_tells_the_ways_out(tmp_path: Path, capsys: Captured) -> None:
     assert main([f"data.root={tmp_path}", "data=cifar2", "fetch=true"]) == 3
     err = capsys.readouterr().err
-    assert err.startswith(
-        f"error: CIFAR-10 was not found: {tmp_path} has no cifar-10-batches-py/, cifar-10-python.tar.gz"
-    )
+    not_found = f"CIFAR-10 was not found: {tmp_path} has no cifar-10-batches-py/, cifar-10-python.tar.gz"
+    assert err.startswith(f"error: {not_found}") and err.count("\n") == 1
     tried = ("skypilot", "brainchip", "zenodo", "cs.toronto.edu")
     for part in (*tried, "no test may use the network", "data.sources", "data.source=synthetic"):
         assert part in err
-    assert err.count("\n") == 1
 
 
 def test_the_statistics_of_all_classes_are_compared_with_the_config(cifar_images: Path, capsys: Captured) -> None:
@@ -119,16 +112,12 @@ def test_the_statistics_of_all_classes_are_compared_with_the_config(cifar_images
     assert look(cifar_images, "data=cifar2", "stats=true", *settings) == 0
     lines = capsys.readouterr().out.splitlines()
     assert "  statistics of 20 training images, by channel" in lines
-    assert [line[4:22].strip() for line in lines if " std 0." in line] == [
-        "airplane, bird",
-        "all 10 classes",
-        "data.mean, data.st",
-    ]
-    assert lines[-1].startswith(
-        "    data.mean and data.std match those of all 10 classes: the largest difference is 0.00"
-    )
+    rows = [line[4:22].strip() for line in lines if " std 0." in line]
+    assert rows == ["airplane, bird", "all 10 classes", "data.mean, data.st"]
+    text = "    data.mean and data.std {} the statistics of {}: the largest difference is "
+    assert lines[-1].startswith(text.format("match", "all 10 classes") + "0.00")
     assert look(cifar_images, "data=cifar10", "stats=true") == 0
-    assert "    data.mean and data.std do not match those of these images: the largest" in capsys.readouterr().out
+    assert text.format("do not match", "these images") in capsys.readouterr().out
 
 
 def test_without_the_other_classes_the_statistics_cannot_be_compared(cifar_images: Path, capsys: Captured) -> None:
@@ -137,7 +126,8 @@ def test_without_the_other_classes_the_statistics_cannot_be_compared(cifar_image
     assert look(cifar_images, "data=cifar2", "stats=true") == 3
     out, err = capsys.readouterr()
     assert "    airplane, bird " in out
-    assert err.startswith("error: data.mean and data.std are those of all 10 classes, but ") and "/frog has 0 " in err
+    assert err.startswith("error: data.mean and data.std are the statistics of all 10 classes, but ")
+    assert "/frog has 0 " in err
 
 
 def test_a_figure_shows_some_images_of_each_class(cifar_images: Path, capsys: Captured, monkeypatch: Any) -> None:
@@ -178,10 +168,7 @@ def test_generated_images_need_no_files(capsys: Captured) -> None:
 @pytest.mark.parametrize(
     ("word", "answer"),
     [
-        (
-            "stat=true",
-            "unknown word 'stat=true'. Did you mean stats? Known here: data, fetch, stats, figure, seed,",
-        ),
+        ("stat=true", "unknown word 'stat=true'. Did you mean stats? Known here: data, fetch, stats, figure, seed,"),
         ("model=mlp", "unknown word 'model=mlp'. Known here: data, fetch, "),
         ("data.rot=x", "unknown key 'data.rot'. Did you mean data.root?"),
         ("stats=ture", "stats must be true or false, got 'ture'. Try stats=true."),
@@ -192,8 +179,7 @@ def test_generated_images_need_no_files(capsys: Captured) -> None:
 def test_a_mistyped_word_is_met_with_a_hint(word: str, answer: str, capsys: Captured) -> None:
     assert main([word]) == 2
     out, err = capsys.readouterr()
-    assert out == ""
-    assert err.startswith(f"error: {answer}")
+    assert out == "" and err.startswith(f"error: {answer}")
 
 
 def test_help_is_one_screen(capsys: Captured) -> None:

@@ -7,35 +7,24 @@ import pytest
 
 from src.eval import main
 from src.settings import choices
-from tests.conftest import Compose
+from tests.conftest import Captured, composed
 from tests.runs import trained
-
-Captured = pytest.CaptureFixture[str]
-
 
 FOLDER = Path("outputs/runs/day/run")
 pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
 
 
-def run(config: Compose, *overrides: str) -> Path:
-    trained(config(*overrides, "trainer.max_epochs=2"), FOLDER)
+def run(*overrides: str) -> Path:
+    trained(composed(*overrides, "trainer.max_epochs=2"), FOLDER)
     return FOLDER
 
 
 @pytest.mark.parametrize("data", choices("data"))
 @pytest.mark.parametrize("model", choices("model"))
 def test_it_equals_what_training_reported_to_the_last_digit(
-    model: str, data: str, config: Compose, fashion_root: Path, cifar_images: Path, capsys: Captured
+    model: str, data: str, tiny_data: dict[str, list[str]], capsys: Captured
 ) -> None:
-    root = fashion_root if data == "fashion_mnist" else cifar_images
-    files = [
-        f"data.root={root}",
-        "data.sources=[${data.root}]",
-        "data.cache=null",
-        "data.val_size=9",
-        "data.batch_size=8",
-    ]
-    folder = run(config, f"data={data}", f"model={model}", *([] if data == "synthetic" else files), "seed=3")
+    folder = run(f"data={data}", f"model={model}", *tiny_data[data], "seed=3")
     before = json.loads((folder / "metrics.json").read_text())
     for split in ("test", "val"):
         assert main(["run=latest", f"split={split}", "figures=false"]) == 0
@@ -44,43 +33,39 @@ def test_it_equals_what_training_reported_to_the_last_digit(
         assert (found["loss"], found["acc"]) == (before[f"{split}/loss"], before[f"{split}/acc"])
         matrix = found["confusion_matrix"]
         assert sum(map(sum, matrix)) == found["images"]
-        assert sum(matrix[label][label] for label in range(len(matrix))) / found["images"] == pytest.approx(
-            found["acc"]
-        )
+        right = sum(matrix[label][label] for label in range(len(matrix)))
+        assert right / found["images"] == pytest.approx(found["acc"])
         assert [each["images"] for each in found["classes"]] == list(map(sum, matrix))
         assert found["data_source"] == before["data_source"]
 
 
-def test_it_prints_every_measure_and_draws_the_pictures_of_the_split(config: Compose, capsys: Captured) -> None:
-    folder = run(config, "data=synthetic", "data.num_classes=3")
+def test_it_prints_every_measure_and_draws_the_pictures_of_the_split(capsys: Captured) -> None:
+    folder = run("data=synthetic", "data.num_classes=3")
     assert main(["run=outputs/runs/day/run", "split=val"]) == 0
-    out = capsys.readouterr().out
-    lines = out.splitlines()
+    lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("outputs/runs/day/run: best.ckpt, epoch ")
     assert lines[1].startswith("val loss ") and "   calibration error " in lines[1]
     assert "class    precision  recall  f1      images" in lines
     assert "true \\ predicted  class 0  class 1  class 2" in lines
-    assert lines[-2:] == [
-        f"  saved        {folder}/evaluation/val/result.json",
-        f"  figures      {folder}/evaluation/val/figures",
-    ]
+    saved, figures = (f"{folder}/evaluation/val/{name}" for name in ("result.json", "figures"))
+    assert lines[-2:] == [f"  saved        {saved}", f"  figures      {figures}"]
     assert (folder / "evaluation" / "val" / "figures" / "mistakes.png").exists()
     assert not (folder / "figures").exists()
 
 
-def test_other_data_is_told_from_that_of_training(config: Compose, capsys: Captured) -> None:
-    run(config, "data=synthetic")
+def test_other_data_is_told_from_that_of_training(capsys: Captured) -> None:
+    run("data=synthetic")
     assert main(["run=latest", "data.normalize=true", "figures=false"]) == 0
     assert "(training reported loss " in capsys.readouterr().out
 
 
-def test_what_cannot_be_saved_is_still_shown(config: Compose, capsys: Captured) -> None:
-    folder = run(config, "data=synthetic")
+def test_what_cannot_be_saved_is_still_shown(capsys: Captured) -> None:
+    folder = run("data=synthetic")
     (folder / "evaluation").touch()
     assert main(["run=latest"]) == 74
     out, err = capsys.readouterr()
     assert "(exactly as training reported)" in out
-    assert err.startswith(f"error: could not save this in {folder}/evaluation/test: ")
+    assert err.startswith(f"error: could not write {folder}/evaluation/test/result.json: ")
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from PIL import Image
 import src
 from src import eval, predict
 from tests.conftest import composed
-from tests.data_files import idx, pixels_of
-from tests.runs import SMALL, trained
+from tests.data_files import idx_files
+from tests.runs import SMALL, checked, trained
 
 pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
 NETWORK = """
@@ -43,17 +43,14 @@ from torch.optim.lr_scheduler import StepLR
 def halved(optimizer, *, total_steps, times):
     return StepLR(optimizer, step_size=max(1, total_steps // (times + 1)), gamma=0.5)
 """
+NARROW = "_target_: src.narrow.Narrow\nwidth: 4\nloss: cross_entropy\n"
+RMSPROP = "_target_: torch.optim.RMSprop\n_partial_: true\nlr: 0.01\n"
+HALVED = "_target_: src.halved.halved\n_partial_: true\ntimes: 2\n"
 FILES = {
-    "model=narrow": {
-        "conf/model/narrow.yaml": "_target_: src.narrow.Narrow\nwidth: 4\nloss: cross_entropy\n",
-        "src/narrow.py": NETWORK,
-    },
+    "model=narrow": {"conf/model/narrow.yaml": NARROW, "src/narrow.py": NETWORK},
     "model.loss=margin": {"conf/model/loss/margin.yaml": "_target_: src.margin.margin\n", "src/margin.py": LOSS},
-    "optimizer=rmsprop": {"conf/optimizer/rmsprop.yaml": "_target_: torch.optim.RMSprop\n_partial_: true\nlr: 0.01\n"},
-    "scheduler=halved": {
-        "conf/scheduler/halved.yaml": "_target_: src.halved.halved\n_partial_: true\ntimes: 2\n",
-        "src/halved.py": SCHEDULER,
-    },
+    "optimizer=rmsprop": {"conf/optimizer/rmsprop.yaml": RMSPROP},
+    "scheduler=halved": {"conf/scheduler/halved.yaml": HALVED, "src/halved.py": SCHEDULER},
 }
 
 
@@ -69,9 +66,7 @@ def house(own_conf: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Pa
 
 def check(*words: str) -> None:
     """Trains, evaluates and predicts, with every rule checked."""
-    from src.command.jobs import checked_jobs
-
-    assert checked_jobs(words, multirun=False).configs
+    assert checked(*words).configs
     trained(composed(*words, "trainer.max_epochs=1"), Path("outputs/runs/day/run"))
     assert eval.main(["run=latest", "figures=false"]) == 0
     Image.fromarray(numpy.zeros((28, 28), numpy.uint8)).save("photo.png")
@@ -89,10 +84,7 @@ def test_a_choice_takes_its_own_files_alone(choice: str, house: Path, capsys: py
 
 def test_a_data_set_that_reuses_a_reader_takes_one_yaml_file(house: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = yaml.safe_load((house / "conf/data/fashion_mnist.yaml").read_text())
-    files = {}
-    for prefix, count in (("train", 40), ("t10k", 20)):
-        files[f"{prefix}-images-idx3-ubyte"] = idx(pixels_of(count, (28, 28), seed=count))
-        files[f"{prefix}-labels-idx1-ubyte"] = idx(numpy.arange(count, dtype=numpy.uint8) % 2)
+    files = idx_files(train=40, test=20, num_classes=2)
     Path("data/Digits").mkdir(parents=True)
     for name, content in files.items():
         Path("data/Digits", name).write_bytes(content)

@@ -6,13 +6,11 @@ from pathlib import Path
 import pytest
 
 from src.files import exclusive
+from tests.runs import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 HOLD = """
 import sys, time
 from pathlib import Path
-
-import pytest
 from src.files import exclusive
 with exclusive(Path(sys.argv[1]), "holding"):
     print("held", flush=True)
@@ -46,8 +44,7 @@ def test_a_process_that_is_killed_blocks_nobody(tmp_path: Path) -> None:
 
 
 def test_a_free_lock_is_taken_without_a_word_again_and_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level("INFO"):
-        for _ in range(3):
-            with exclusive(tmp_path / "lock", "doing this"):
-                pass
+    for _ in range(3):
+        with caplog.at_level("INFO"), exclusive(tmp_path / "lock", "doing this"):
+            pass
     assert caplog.messages == []

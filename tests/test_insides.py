@@ -5,6 +5,7 @@ If a test here fails after an update, look at the function that it names.
 
 import ast
 import inspect
+from collections import UserList
 from collections.abc import Callable, Iterator
 from importlib import import_module, util
 from pathlib import Path
@@ -24,6 +25,7 @@ from src.datasets.loader import Shuffle
 from src.run.event_file import append_pictures, hparams_summaries
 from src.steps.optimizer_steps import step_counter
 from src.sweep.study import attached
+from tests.runs import QUIET
 from tests.source import MODULES, functions
 
 
@@ -43,24 +45,21 @@ class Tiny(LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
-class Loader:
+class Loader(UserList[Tensor]):
     def __init__(self) -> None:
+        super().__init__(torch.zeros(2, 1, 1))
         self.sampler, self.batch_sampler = Shuffle(2, seed=0), None
         self.epochs: list[int] = []
 
-    def __len__(self) -> int:
-        return 2
-
     def __iter__(self) -> Iterator[Tensor]:
         self.epochs.append(self.sampler.epoch)
-        yield from torch.zeros(2, 1, 1)
+        yield from super().__iter__()
 
 
 @pytest.fixture(scope="module")
 def fitted() -> Any:
     task, loader = Tiny(), Loader()
-    quiet: Any = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-    Trainer(max_epochs=2, accelerator="cpu", enable_model_summary=False, **quiet).fit(task, loader)
+    Trainer(max_epochs=2, accelerator="cpu", **QUIET).fit(task, loader)
     return SimpleNamespace(task=task, loader=loader)
 
 
@@ -99,7 +98,8 @@ def check_hparams_summaries(fitted: Any) -> None:
 
 
 def check_write_summary(fitted: Any) -> None:
-    assert "file_writer" in inspect.getsource(SummaryWriter) and "add_summary" in inspect.getsource(SummaryWriter)
+    source = inspect.getsource(SummaryWriter)
+    assert "file_writer" in source and "add_summary" in source
 
 
 def check_append_pictures(fitted: Any) -> None:
@@ -108,8 +108,7 @@ def check_append_pictures(fitted: Any) -> None:
 
 
 def check_attached(fitted: Any) -> None:
-    optuna = pytest.importorskip("optuna")
-    study = optuna.create_study()
+    study = pytest.importorskip("optuna").create_study()
     study.ask()
     assert attached(study, 0).number == 0
 
@@ -139,9 +138,7 @@ def test_every_check_belongs_to_a_function() -> None:
 @pytest.mark.parametrize("name", MODULES)
 def test_private_names_are_used_in_marked_functions_alone(name: str) -> None:
     marked = {id(node) for full, function in functions() if full in MARKED.values() for node in ast.walk(function)}
-    for node in ast.walk(MODULES[name]):
-        if id(node) in marked:
-            continue
+    for node in (node for node in ast.walk(MODULES[name]) if id(node) not in marked):
         if isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.endswith("_"):
             assert ast.unparse(node.value) in ("self", "cls") or ast.unparse(node) == "os._exit", ast.unparse(node)
         if isinstance(node, ast.ImportFrom):

@@ -116,8 +116,6 @@ def test_what_answers_before_training_does_not_wait_for_torch(name: str) -> None
 
 
 def test_a_command_is_checked_without_torch() -> None:
-    check = (
-        "from src.command.jobs import checked_jobs; checked_jobs(['model=mlp', 'optimizer.lr=0.1,1'], multirun=True)"
-    )
-    code = f"import sys; {check}; sys.exit('torch' in sys.modules)"
+    check = "checked_jobs(['model=mlp', 'optimizer.lr=0.1,1'], multirun=True)"
+    code = f"import sys; from src.command.jobs import checked_jobs; {check}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

@@ -20,19 +20,22 @@ SHAPE = (1, 4, 4)
 
 
 def mlp(**settings: object) -> MLP:
-    defaults = {
-        "hidden_sizes": [8],
-        "activation": nn.ReLU,
-        "dropout": 0.0,
-        "batch_norm": False,
-        "loss": F.cross_entropy,
-    }
-    return MLP(image_shape=SHAPE, num_classes=3, **(defaults | settings))  # type: ignore[arg-type]
+    usual = {"hidden_sizes": [8], "activation": nn.ReLU, "dropout": 0.0, "batch_norm": False, "loss": F.cross_entropy}
+    return MLP(image_shape=SHAPE, num_classes=3, **(usual | settings))  # type: ignore[arg-type]
 
 
 def batch(count: int = 16, seed: int = 0) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     return torch.rand(count, *SHAPE, generator=generator), torch.randint(3, (count,), generator=generator)
+
+
+def train_step(network: Classifier, optimizer: torch.optim.Optimizer, images: Tensor, labels: Tensor) -> float:
+    """The loss of a batch, before a step on it."""
+    loss = network.loss(scores=network(images), labels=labels)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.item()
 
 
 @pytest.mark.parametrize("kind", [LinearRegression, SoftmaxRegression, SoftmaxRegressionScratch])
@@ -49,15 +52,9 @@ def test_softmax_scratch_equals_softmax_step_by_step() -> None:
     torch.manual_seed(3)
     scratch = SoftmaxRegressionScratch(image_shape=SHAPE, num_classes=3, loss=F.cross_entropy)
     optimizers = [torch.optim.SGD(network.parameters(), lr=0.5) for network in (concise, scratch)]
-    for step in range(50):
-        images, labels = batch(seed=step)
-        losses = []
-        for network, optimizer in zip((concise, scratch), optimizers, strict=True):
-            loss = network.loss(scores=network(images), labels=labels)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            losses.append(loss.detach())
+    for seed in range(50):
+        pairs = zip((concise, scratch), optimizers, strict=True)
+        losses = [train_step(network, optimizer, *batch(seed=seed)) for network, optimizer in pairs]
         torch.testing.assert_close(losses[0], losses[1], rtol=1e-5, atol=1e-6)
         torch.testing.assert_close(concise.output.weight, scratch.W.T, rtol=1e-5, atol=1e-6)
         torch.testing.assert_close(concise.output.bias, scratch.b, rtol=1e-5, atol=1e-6)
@@ -99,25 +96,14 @@ def test_every_network_learns_by_every_loss(kind: type[Classifier], loss: str) -
     function = named("model/loss", loss)
     network = mlp(loss=function) if kind is MLP else kind(image_shape=SHAPE, num_classes=3, loss=function)
     optimizer = torch.optim.Adam(network.parameters(), lr=0.05)
-    images, labels = batch()
-    losses = []
-    for _ in range(30):
-        loss_value = network.loss(scores=network(images), labels=labels)
-        optimizer.zero_grad()
-        loss_value.backward()
-        optimizer.step()
-        losses.append(loss_value.item())
+    losses = [train_step(network, optimizer, *batch()) for _ in range(30)]
     assert losses[-1] < 0.7 * losses[0]
 
 
 def test_mlp_has_the_hidden_layers_that_were_asked_for() -> None:
     network = mlp(hidden_sizes=[8, 5], activation=nn.Tanh, dropout=0.5, batch_norm=True)
-    assert [type(layer).__name__ for layer in network.layers] == [
-        "Flatten",
-        *("Linear", "BatchNorm1d", "Tanh", "Dropout"),
-        *("Linear", "BatchNorm1d", "Tanh", "Dropout"),
-        "Linear",
-    ]
+    hidden = ["Linear", "BatchNorm1d", "Tanh", "Dropout"]
+    assert [type(layer).__name__ for layer in network.layers] == ["Flatten", *hidden, *hidden, "Linear"]
     assert network(batch()[0]).shape == (16, 3)
 
 

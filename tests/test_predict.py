@@ -13,33 +13,25 @@ from src.errors import BadInput
 from src.finished.measure import evaluated
 from src.finished.reopen import opened
 from src.predict import files_of, main
-from tests.conftest import Compose
+from tests.conftest import Captured, composed
 from tests.runs import trained
 
-Captured = pytest.CaptureFixture[str]
 pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
 
 
-def run(config: Compose, *overrides: str) -> Path:
-    trained(config(*overrides, "trainer.max_epochs=2"), Path("outputs/runs/day/run"))
-    return Path("outputs/runs/day/run")
+def run(*overrides: str) -> Path:
+    folder = Path("outputs/runs/day/run")
+    trained(composed(*overrides, "trainer.max_epochs=2"), folder)
+    return folder
 
 
 @pytest.mark.parametrize("resize", ["null", "24"])
 @pytest.mark.parametrize(("data", "model"), [("fashion_mnist", "softmax"), ("cifar2", "mlp"), ("cifar10", "linear")])
 def test_the_original_test_images_get_exactly_the_labels_of_evaluation(
-    data: str, model: str, resize: str, config: Compose, fashion_root: Path, cifar_images: Path, capsys: Captured
+    data: str, model: str, resize: str, tiny_data: dict[str, list[str]], capsys: Captured
 ) -> None:
-    root = fashion_root if data == "fashion_mnist" else cifar_images
-    files = [
-        f"data.root={root}",
-        "data.sources=[${data.root}]",
-        "data.cache=null",
-        "data.val_size=9",
-        "data.batch_size=8",
-    ]
-    folder = run(config, f"data={data}", f"model={model}", *files, f"data.resize={resize}", "data.normalize=true")
-    evaluation, parts = evaluated(opened(folder), "test")
+    words = [f"data={data}", f"model={model}", *tiny_data[data], f"data.resize={resize}", "data.normalize=true"]
+    evaluation, parts = evaluated(opened(run(*words)), "test")
     pixels = parts.data.read().test.pixels  # before they are resized
     Path("originals").mkdir()
     for number, image in enumerate(pixels):
@@ -55,9 +47,9 @@ def test_the_original_test_images_get_exactly_the_labels_of_evaluation(
 
 
 @pytest.fixture
-def photos(config: Compose) -> Path:
+def photos() -> Path:
     """A run, and a folder of images of which one is none."""
-    run(config, "data=synthetic", "data.num_classes=3")
+    run("data=synthetic", "data.num_classes=3")
     folder = Path("photos")
     folder.mkdir()
     for name in ("a.png", "b.jpg"):
@@ -122,24 +114,22 @@ def test_bad_input_is_one_line_on_stderr(words: list[str], text: str, capsys: Ca
 
 
 def test_images_are_a_pattern_a_folder_or_a_list(in_an_empty_folder: Path) -> None:
-    tmp_path = in_an_empty_folder
-    folder = tmp_path / "deep" / "er"
+    inner, folder = Path("deep/er"), in_an_empty_folder / "deep" / "er"
     folder.mkdir(parents=True)
     for name in ("b.png", "a.png", "c,d.jpg"):
         (folder / name).touch()
-    inner = Path("deep/er")
     assert files_of("deep/er/*.png") == [inner / "a.png", inner / "b.png"]
     assert files_of("deep/**/*.jpg") == files_of("deep/er/c,d.jpg") == [inner / "c,d.jpg"]
     assert files_of("deep/er") == sorted(inner.iterdir())
     assert files_of(f"[{folder}/a.png, deep/er/b*]") == [folder / "a.png", inner / "b.png"]
     assert len(files_of(",".join(["deep/er/a.png"] * 500))) == 500  # longer than a path can be
-    (tmp_path / "empty").mkdir()
+    Path("empty").mkdir()
     with pytest.raises(BadInput, match="matches no file"):
         files_of("empty")
 
 
-def test_a_network_for_images_of_two_channels_has_no_files_to_predict(config: Compose, capsys: Captured) -> None:
-    run(config, "data=synthetic", "data.channels=2", "data.mean=[0,0]", "data.std=[1,1]")
+def test_a_network_for_images_of_two_channels_has_no_files_to_predict(capsys: Captured) -> None:
+    run("data=synthetic", "data.channels=2", "data.mean=[0,0]", "data.std=[1,1]")
     Path("a.png").touch()
     assert main(["run=latest", "images=a.png"]) == 2
     expected = "error: the run was trained on images of 2 channels, which image files do not have.\n"

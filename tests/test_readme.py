@@ -11,9 +11,8 @@ import src.eval as eval_command
 from src import predict, settings
 from src.command import jobs
 from src.command.jobs import checked_jobs
-from src.errors import BadInput
 from src.sweep import launchers
-from tests.runs import ROOT
+from tests.runs import ROOT, checked, refusal
 
 README = (ROOT / "README.md").read_text()
 HELP = (settings.CONF / "hydra" / "help" / "lab.yaml").read_text()
@@ -28,9 +27,7 @@ def test_every_command_can_be_typed(arguments: str, monkeypatch: pytest.MonkeyPa
     for module in (jobs, launchers):  # as if every extra and Slurm were installed
         monkeypatch.setattr(module, "find_spec", lambda name: True)
     monkeypatch.setattr(launchers, "which", lambda name: name)
-    words = shlex.split(arguments)
-    overrides = [word for word in words if word != "-m"]
-    assert checked_jobs(overrides, multirun="-m" in words).configs
+    assert checked(*shlex.split(arguments)).configs
 
 
 @pytest.mark.parametrize(("command", "arguments"), FINISHED_COMMANDS)
@@ -56,9 +53,8 @@ def test_the_mistakes_it_shows_are_answered_as_it_says() -> None:
     shown = re.findall(r"^\$ python -m src\.train (.*)\nerror: (.*)$", README, flags=re.MULTILINE)
     assert len(shown) == 2
     for override, answer in shown:
-        with pytest.raises(BadInput) as caught:
-            checked_jobs([override], multirun=False)
-        assert str(caught.value) == answer
+        beginning, dots = answer.removesuffix("..."), answer.endswith("...")
+        assert refusal(override).startswith(beginning) and dots and beginning.endswith(": ")
 
 
 def test_it_stays_short_and_every_file_it_links_to_exists() -> None:

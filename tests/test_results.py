@@ -5,10 +5,9 @@ from pathlib import Path
 import pytest
 
 from src.results import main
+from tests.conftest import Captured, Patch
+from tests.runs import ROOT
 from tests.sweeps import Sweep
-
-ROOT = Path(__file__).resolve().parents[1]
-Captured = pytest.CaptureFixture[str]
 
 
 @pytest.fixture
@@ -16,9 +15,7 @@ def sweep(tmp_path: Path) -> Sweep:
     return Sweep(tmp_path / "grid", "optimizer.lr=0.01,0.1,1").left({"val/acc": 0.5}, {"val/acc": 0.8}, "diverged")
 
 
-def test_it_prints_the_leaderboard_and_the_grid_and_mends_the_files_of_the_sweep(
-    sweep: Sweep, capsys: Captured
-) -> None:
+def test_it_prints_the_leaderboard_and_the_grid_and_mends_the_files_of_a_sweep(sweep: Sweep, capsys: Captured) -> None:
     assert main([str(sweep.folder)]) == 0
     out = capsys.readouterr().out
     assert out.splitlines()[1].split() == ["0.1", "0.8000", "0.8000", "3", "2.0", "001_optimizer.lr=0.1"]
@@ -26,7 +23,7 @@ def test_it_prints_the_leaderboard_and_the_grid_and_mends_the_files_of_the_sweep
     assert {path.name for path in sweep.folder.glob("*.*")} >= {"results.csv", "results.md", "grid.png"}
 
 
-def test_without_a_folder_it_takes_all_outputs(sweep: Sweep, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+def test_without_a_folder_it_takes_all_outputs(sweep: Sweep, monkeypatch: Patch, capsys: Captured) -> None:
     (sweep.folder.parent / "outputs").mkdir()
     sweep.folder.rename(sweep.folder.parent / "outputs" / "grid")
     monkeypatch.chdir(sweep.folder.parent)
@@ -61,7 +58,7 @@ def test_it_prints_csv_and_markdown(sweep: Sweep, capsys: Captured) -> None:
     ],
 )
 def test_bad_input_is_told_in_a_line(
-    arguments: list[str], code: int, text: str, sweep: Sweep, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+    arguments: list[str], code: int, text: str, sweep: Sweep, monkeypatch: Patch, capsys: Captured
 ) -> None:
     monkeypatch.chdir(sweep.folder.parent)
     Path("empty").mkdir()
@@ -83,6 +80,5 @@ def test_a_reader_that_has_had_enough_is_no_error(arguments: list[str], sweep: S
 
 
 def test_it_answers_without_torch(sweep: Sweep) -> None:
-    arguments = f"main([{str(sweep.folder)!r}])"
-    code = f"import sys; from src.results import main; {arguments}; sys.exit('torch' in sys.modules)"
+    code = f"import sys; from src.results import main; main([{str(sweep.folder)!r}]); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.DEVNULL).returncode == 0

@@ -1,4 +1,4 @@
-from collections.abc import Iterator
+from collections import UserList
 from functools import partial
 from pathlib import Path
 
@@ -12,63 +12,34 @@ from src.errors import BadInput, Diverged
 from src.networks import SoftmaxRegression
 from src.schedulers import constant, cosine
 from src.task import COUNTED_AT_ONCE, ClassificationTask, Tally
+from tests.runs import QUIET
 
-Batch = tuple[Tensor, Tensor]
-
-
-class Fixed:
-    """A loader that yields the same batches every epoch; Lightning takes a plain list for several loaders."""
-
-    def __init__(self, batches: list[Batch]) -> None:
-        self.batches = batches
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __iter__(self) -> Iterator[Batch]:
-        return iter(self.batches)
+Batches = UserList[tuple[Tensor, Tensor]]  # Lightning takes a plain list for several loaders
 
 
-def batches(*sizes: int) -> Fixed:
+def batches(*sizes: int) -> Batches:
     torch.manual_seed(1)
-    return Fixed([(torch.rand(size, 1, 2, 2), torch.randint(3, (size,))) for size in sizes])
+    return Batches([(torch.rand(size, 1, 2, 2), torch.randint(3, (size,))) for size in sizes])
 
 
 def task(lr: float = 0.5, scheduler: object = constant) -> ClassificationTask:
     torch.manual_seed(0)
     network = SoftmaxRegression(image_shape=(1, 2, 2), num_classes=3, loss=F.cross_entropy)
-    return ClassificationTask(
-        network,
-        num_classes=3,
-        optimizer=partial(torch.optim.SGD, lr=lr),
-        scheduler=scheduler,  # type: ignore[arg-type]
-    )
+    return ClassificationTask(network, 3, partial(torch.optim.SGD, lr=lr), scheduler)  # type: ignore[arg-type]
 
 
 def trainer(tmp_path: Path, epochs: int = 1, **settings: int) -> Trainer:
-    return Trainer(
-        max_epochs=epochs,
-        accelerator="cpu",
-        devices=1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        log_every_n_steps=1,
-        default_root_dir=tmp_path,
-        **settings,  # type: ignore[arg-type]
-    )
+    settings |= {"max_epochs": epochs, "devices": 1, "num_sanity_val_steps": 0, "log_every_n_steps": 1}
+    return Trainer(accelerator="cpu", default_root_dir=tmp_path, **QUIET, **settings)  # type: ignore[arg-type]
 
 
 def test_metrics_are_exact_over_the_split_and_not_means_over_batches(tmp_path: Path) -> None:
-    measured, data = task(), batches(10, 1)
-    run = trainer(tmp_path)
+    measured, data, run = task(), batches(10, 1), trainer(tmp_path)
     run.validate(measured, data, verbose=False)
     images, labels = torch.cat([images for images, _ in data]), torch.cat([labels for _, labels in data])
     scores = measured(images)
     assert run.callback_metrics["val/acc"].item() == pytest.approx((scores.argmax(1) == labels).float().mean().item())
-    expected_loss = torch.nn.functional.cross_entropy(scores, labels).item()
+    expected_loss = F.cross_entropy(scores, labels).item()
     assert run.callback_metrics["val/loss"].item() == pytest.approx(expected_loss, rel=1e-5)
     means = [measured.network.loss(scores=measured(x), labels=y).item() for x, y in data]
     assert sum(means) / 2 != pytest.approx(expected_loss, rel=1e-3)  # the mistake that this test is about
@@ -91,7 +62,7 @@ def test_training_metrics_are_those_of_the_epoch_alone(tmp_path: Path) -> None:
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(tmp_path: Path) -> None:
-    poisoned = Fixed([(images * torch.nan, labels) for images, labels in batches(8)])
+    poisoned = Batches([(images * torch.nan, labels) for images, labels in batches(8)])
     text = r"^training diverged: val/loss is nan in epoch 1\. Try a smaller optimizer\.lr\.$"
     with pytest.raises(Diverged, match=text):
         trainer(tmp_path).fit(task(), poisoned, batches(8))
@@ -107,16 +78,14 @@ def test_an_optimizer_that_refuses_its_settings_is_bad_input(tmp_path: Path) -> 
 
 
 def test_the_scheduler_is_stepped_after_every_batch_and_ends_with_the_run(tmp_path: Path) -> None:
-    measured, data = task(scheduler=cosine), batches(4, 4, 4)
-    run = trainer(tmp_path, epochs=2)
-    run.fit(measured, data, data)
+    run, data = trainer(tmp_path, epochs=2), batches(4, 4, 4)
+    run.fit(task(scheduler=cosine), data, data)
     assert run.optimizers[0].param_groups[0]["lr"] == pytest.approx(0, abs=1e-9)
 
 
 def test_a_constant_learning_rate_has_no_scheduler(tmp_path: Path) -> None:
-    measured, data = task(), batches(4, 4)
-    run = trainer(tmp_path)
-    run.fit(measured, data, data)
+    run, data = trainer(tmp_path), batches(4, 4)
+    run.fit(task(), data, data)
     assert run.lr_scheduler_configs == [] and run.optimizers[0].param_groups[0]["lr"] == 0.5
 
 
@@ -125,9 +94,7 @@ def test_a_tally_hands_batches_to_torchmetrics_many_at_a_time_and_counts_each_im
 ) -> None:
     tally, handed = Tally("val", num_classes=3), list[int]()
     update = tally.metrics.update
-    monkeypatch.setattr(
-        tally.metrics, "update", lambda **kwargs: (handed.append(len(kwargs["losses"])), update(**kwargs))
-    )
+    monkeypatch.setattr(tally.metrics, "update", lambda **given: (handed.append(len(given["losses"])), update(**given)))
     torch.manual_seed(0)
     sizes = [4] * (COUNTED_AT_ONCE + 2) + [3, 4]
     losses, scores = torch.rand(len(sizes)), [torch.rand(size, 3) for size in sizes]

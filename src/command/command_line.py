@@ -32,14 +32,12 @@ def run_command(
     """Answers what was typed; returns the exit code.
 
     Args:
-        words: what was typed after the command's name.
         run: runs one job, a run or one of a sweep, by its composed config.
         share: shares the work of a distributed run in a helper process.
         after_sweep: called with the folder of a sweep that has ended.
     """
     stop_on_signals()
     quiet_workers()
-    prepare_hydra()
     return reported(lambda: answer(parse(words), run, share, after_sweep))
 
 
@@ -52,7 +50,8 @@ def answer(typed: Typed, run: Task, share: Task, after_sweep: Callable[[Path], A
     if is_helper_process():
         return with_hydra(share, [*typed.for_hydra(), *LEAVES_NO_FILES])
     refuse_flags(typed)
-    jobs = jobs_of(typed)
+    paths = {name: typed.flags[name] for name in ("config_path", "config_name", "config_dir")}
+    jobs = checked_jobs(typed.overrides, multirun=typed.asks("multirun"), **paths)
     if typed.asks("cfg"):
         return show_config(typed, jobs, run)
     claimed = claim(jobs)
@@ -61,6 +60,7 @@ def answer(typed: Typed, run: Task, share: Task, after_sweep: Callable[[Path], A
 
 def with_hydra(task: Task, words: Sequence[str]) -> int:
     """Lets Hydra answer the words: it composes the config and calls the task, or a sweeper does."""
+    prepare_hydra()
     hand_over(hydra.main(version_base="1.3", config_path=str(settings.CONF), config_name="config")(task), words)
     return 0
 
@@ -72,11 +72,6 @@ def refuse_flags(typed: Typed) -> None:
         )
     if typed.asks("cfg") and typed.asks("multirun"):
         raise BadInput("--cfg shows the config of a single run. Leave out -m.")
-
-
-def jobs_of(typed: Typed) -> Jobs:
-    paths = {name: typed.flags[name] for name in ("config_path", "config_name", "config_dir")}
-    return checked_jobs(typed.overrides, multirun=typed.asks("multirun"), **paths)
 
 
 def show_config(typed: Typed, jobs: Jobs, run: Task) -> int:
@@ -112,7 +107,7 @@ def run_sweep(typed: Typed, jobs: Jobs, claimed: Claim, run: Task, after_sweep: 
         report_sweep(claimed.folder, launched_by)
         again = [word for word in typed.words if not word.startswith("resume=") and not is_folder(word)]
         words = shlex.join([*again, folder_override("hydra.sweep.dir", claimed.folder), "resume=auto"])
-        print(f"to go on: python -m src.train {words}", file=sys.stderr)
+        print(f"to resume: python -m src.train {words}", file=sys.stderr)
         raise
     report_sweep(claimed.folder, launched_by)
     after_sweep(claimed.folder)

@@ -167,16 +167,14 @@ class Composer:
     def unknown_key(self, key: str, known: list[str]) -> str:
         groups = [group for group in self.loader.list_groups("") if group != "hydra"]
         group = key.partition(".")[0]
-        owners = [f"{group}={choice}" for choice in self.choices(group) if self.has_key(f"{group}={choice}", key)]
+        typed = [f"{group}={choice}" for choice in self.choices(group)]
+        owners = [choice for choice in typed if key in known_keys(self.base((choice,))[0])]
         if owners:
             return f"{key} belongs to {' or '.join(owners)}, which was not chosen. Try {owners[0]} {key}=..."
         same_name = [full for full in known if full.rpartition(".")[2] == key.rpartition(".")[2]]
         hint = f" Did you mean {same_name[0]}?" if same_name else did_you_mean(key, known + groups)
         siblings = [full for full in known if full.startswith(f"{group}.")] or [*groups, "seed"]
         return f"unknown key {key!r}.{hint} Known here: {', '.join(siblings)}."
-
-    def has_key(self, choice: str, key: str) -> bool:
-        return key in known_keys(self.base((choice,))[0])
 
 
 def known_keys(config: DictConfig, prefix: str = "") -> list[str]:

@@ -85,9 +85,7 @@ def grid(composer: Composer, overrides: Sequence[str], whole: DictConfig, hydra:
         except BadInput as error:
             errors.append(f"job {number}: {error}" if is_sweep else str(error))
     if errors:
-        raise BadInput(
-            errors[0] + f"\n{len(errors)} of {len(lists)} jobs cannot run, so none was started." * is_sweep,
-        )
+        raise BadInput(errors[0] + f"\n{len(errors)} of {len(lists)} jobs cannot run, so none was started." * is_sweep)
     typed = without_hydra(overrides)
     final = {override.get_key_element(): override.is_sweep_override() for override in map(composer.parse, typed)}
     swept = [key.lstrip("+") for key, several in final.items() if several]

@@ -12,11 +12,7 @@ WITHOUT_A_DOT = ("threads", "matmul_precision")  # keys of a run that may be ove
 
 
 def own_and_others(words: Sequence[str], defaults: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
-    """The command's own settings, with the defaults of those that were not typed, and all other words.
-
-    Raises:
-        BadInput: a word is no `key=value`, or seems to mean another key.
-    """
+    """The command's own settings, with the defaults of those that were not typed, and all other words."""
     own, others = dict(defaults), []
     for word in words:
         key, equals, value = word.partition("=")
@@ -31,22 +27,14 @@ def own_and_others(words: Sequence[str], defaults: Mapping[str, str]) -> tuple[d
 
 
 def one_of(key: str, value: str, choices: Sequence[str]) -> str:
-    """The value, which must be one of the choices.
-
-    Raises:
-        BadInput: it is not.
-    """
+    """The value, which must be one of the choices."""
     if value not in choices:
         raise BadInput(f"{key} must be one of {', '.join(choices)}, got {value!r}. Try {key}={choices[0]}.")
     return value
 
 
 def parsed(overrides: Sequence[str]) -> dict[str, Any]:
-    """Overrides as keys and values.
-
-    Raises:
-        BadInput: one cannot be read, has several values, or adds or removes a key.
-    """
+    """Overrides as keys and values."""
     found = {}
     for text in overrides:
         try:

@@ -8,7 +8,7 @@ from pathlib import Path
 from src.build import as_dict
 from src.command.compose import wanted_folder
 from src.command.jobs import Jobs
-from src.command.resume import Claim, Request, folder_key, hold, resumed
+from src.command.resume import Claim, Request, hold, resumed
 from src.errors import BadInput
 from src.settings import NOT_RESULTS, flat, key_of
 from src.sweep.plan import Plan, as_name, new_job, new_plan
@@ -33,7 +33,7 @@ def claim(jobs: Jobs) -> Claim:
 def requested(jobs: Jobs) -> Request:
     if any(text.startswith("hydra.sweep.subdir=") for text in jobs.hydra):
         raise BadInput("hydra.sweep.subdir cannot be set: jobs are found by their number. Try hydra.sweep.dir instead.")
-    key, first = folder_key(is_sweep=jobs.is_sweep), jobs.configs[0]
+    key, first = "hydra.sweep.dir" if jobs.is_sweep else "hydra.run.dir", jobs.configs[0]
     if first.retry_failed and first.resume == "never":
         raise BadInput("retry_failed=true is for a run or sweep that is continued. Add resume=auto.")
     return Request(
@@ -41,6 +41,7 @@ def requested(jobs: Jobs) -> Request:
         jobs.is_sweep,
         resume=first.resume,
         retry_failed=first.retry_failed,
+        key=key,
         wanted=wanted_folder(jobs.whole, key),
         is_typed=any(text.startswith(f"{key}=") for text in jobs.hydra),
     )
@@ -93,7 +94,7 @@ def make_typed(folder: Path, key: str, *, resumes: bool) -> Path:
         make(folder, key)
     except FileExistsError as error:
         rule = f"{key} must be a new or empty folder"
-        raise BadInput(f"{rule}, got {str(folder)!r}. Try {key}={folder}_2, or resume=auto to go on in it.") from error
+        raise BadInput(f"{rule}, got {str(folder)!r}. Try {key}={folder}_2, or add resume=auto.") from error
     return folder
 
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from src.build import as_dict, load_config
+from src.build import saved_settings
 from src.errors import BadInput, DataError, LabError
-from src.files import load_yaml, lock, typeable
-from src.run.result import CONFIG_FILE, OVERRIDES_FILE
+from src.files import lock, typeable
+from src.run.result import CONFIG_FILE, typed_overrides
 from src.settings import flat, is_result
 from src.sweep.plan import PLAN_FILE, Job, Plan, joined, read_plan, status, unfinished
 
@@ -39,29 +39,17 @@ class Request:
     is_sweep: bool  # whether it is a sweep or a run
     resume: str  # `never`, `auto`, `must` or a folder
     retry_failed: bool  # whether failed jobs are run again
-    wanted: Path  # where the run or sweep would go
+    key: str  # the setting that names its folder
+    wanted: Path  # where it would go
     is_typed: bool  # whether that folder was typed
-
-    @property
-    def key(self) -> str:
-        return folder_key(is_sweep=self.is_sweep)
 
     @property
     def kind(self) -> str:
         return "sweep" if self.is_sweep else "run"
 
 
-def folder_key(*, is_sweep: bool) -> str:
-    return "hydra.sweep.dir" if is_sweep else "hydra.run.dir"
-
-
 def resumed(request: Request) -> Claim | None:
-    """The earlier run or sweep that `resume` means; None to start a new one.
-
-    Raises:
-        BadInput: the folder holds something else, or was made with other settings.
-        DataError: there is nothing to resume, but there must be.
-    """
+    """The earlier run or sweep that `resume` means; None to start a new one."""
     is_folder = request.resume not in ("auto", "must")
     if is_folder or request.is_typed:
         folder = Path(request.resume) if is_folder else request.wanted
@@ -76,8 +64,8 @@ def resumed(request: Request) -> Claim | None:
             return found
         reason = f"{root} holds no unfinished {request.kind} of this command"
     if is_folder or request.resume == "must":
-        raise DataError(f"nothing to resume: {reason}. Leave resume out to start anew.")
-    print(f"resume=auto: {reason}, starting anew")
+        raise DataError(f"nothing to resume: {reason}. Leave resume out to start a new one.")
+    print(f"resume=auto: {reason}, starting a new one")
     return None
 
 
@@ -96,12 +84,7 @@ def newest_unfinished(request: Request, root: Path) -> Claim | None:
 
 
 def continued(request: Request, folder: Path) -> Claim | None:
-    """What a plan has left to do in an earlier folder; None if the folder holds no run or sweep.
-
-    Raises:
-        BadInput: it was made with other settings, or another process is using it.
-        DataError: its files are damaged.
-    """
+    """What a plan has left to do in an earlier folder; None if the folder holds no run or sweep."""
     plan, is_sweep = request.plan, request.is_sweep
     if not (folder / (PLAN_FILE if is_sweep else CONFIG_FILE)).is_file():
         return None
@@ -119,34 +102,22 @@ def continued(request: Request, folder: Path) -> Claim | None:
 
 
 def hold(folder: Path) -> FileLock:
-    """Locks a sweep's folder for as long as the returned lock is kept.
-
-    Raises:
-        BadInput: another process is using it, or it is not writable.
-    """
+    """Locks a sweep's folder for as long as the returned lock is kept."""
     try:
         held = lock(folder / ".lock")
     except OSError as error:
-        raise BadInput(f"cannot write to {folder} ({error.strerror}). Leave resume out to start anew.") from error
+        raise BadInput(f"cannot write to {folder} ({error.strerror}). Leave resume out to start a new one.") from error
     if held is None:
         raise BadInput(
-            f"another process is running the sweep in {folder}. Wait for it, or leave resume out to start anew."
+            f"another process is running the sweep in {folder}. Wait for it, or leave resume out to start a new one."
         )
     return held
 
 
 def earlier_plan(folder: Path, *, is_sweep: bool) -> Plan:
-    """The plan of the sweep in a folder, or of the run in it.
-
-    Raises:
-        DataError: it is damaged.
-    """
+    """The plan of the sweep in a folder, or of the run in it."""
     if is_sweep and (plan := read_plan(folder)):
         return plan
-    try:
-        config = flat(as_dict(load_config(folder / CONFIG_FILE)))
-        overrides = list(load_yaml(folder / OVERRIDES_FILE))
-    except Exception as error:  # the errors of YAML and OmegaConf have no common base
-        raise DataError(f"{folder / CONFIG_FILE} is damaged ({type(error).__name__}).") from error
+    config, overrides = flat(saved_settings(folder / CONFIG_FILE)), typed_overrides(folder)
     settings = {key: value for key, value in config.items() if is_result(key)}
     return Plan(overrides, [], [Job(THIS_RUN, overrides, settings)])

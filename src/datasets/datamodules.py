@@ -13,16 +13,7 @@ from src.datasets.images import OfficialSets
 
 
 class FromFiles(ImageDataModule):
-    """A data set from files: those of `data.sources`, decoded once into `data.cache`.
-
-    Args:
-        facts: what the files hold, as in conf/data/.
-        root: folder where torchvision keeps, or would keep, its data sets; downloads go there.
-        source: `auto` for the real images, `synthetic` for generated ones of the same shape.
-        sources: folders, files and addresses of the real images, tried in turn.
-        cache: folder for the decoded images; None to decode them in every run.
-        settings: parameters of `ImageDataModule`.
-    """
+    """A data set from files: those of `sources`, decoded once into `cache`. conf/data/ explains the parameters."""
 
     reader_class: ClassVar[type[IdxFiles] | type[CifarFiles]]
 
@@ -87,14 +78,7 @@ class Synthetic(ImageDataModule):
     """Generated images, a noisy pattern for each class. It needs no files, and its accuracies mean nothing."""
 
     def __init__(
-        self,
-        *,
-        num_classes: int,
-        channels: int,
-        size: int,
-        train_per_class: int,
-        test_per_class: int,
-        **settings: Any,
+        self, *, num_classes: int, channels: int, size: int, train_per_class: int, test_per_class: int, **settings: Any
     ) -> None:
         sizes = {"num_classes": num_classes, "channels": channels, "size": size}
         counts = {"train_per_class": train_per_class, "test_per_class": test_per_class}

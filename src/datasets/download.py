@@ -53,7 +53,7 @@ class PartialFile:
 
     def kept(self) -> str:
         num_bytes = size(self.path)
-        return f"; {num_bytes:,} bytes are kept, and the next run goes on from there" if num_bytes else ""
+        return f"; {num_bytes:,} bytes are kept, and the next run continues from there" if num_bytes else ""
 
     def complete(self, urls: Sequence[str]) -> None:
         """Completes the file from the first good source. Slow sources are tried again if there is no other."""

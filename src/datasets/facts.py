@@ -29,11 +29,7 @@ class DataSet:
 
 
 def described(data: Mapping[str, Any]) -> DataSet:
-    """The data set of a `data` config: its `facts`, or the images that are generated from its sizes.
-
-    Raises:
-        BadInput: a fact is missing or unknown.
-    """
+    """The data set of a `data` config: its `facts`, or the images that are generated from its sizes."""
     if "facts" not in data:
         return generated(**{key: data[key] for key in generated.__annotations__ if key in data})
     facts = data["facts"]

@@ -96,11 +96,7 @@ def unpack(sha256: str, path: Path) -> None:
 
 
 def verified(path: Path, sha256: str) -> bytearray:
-    """The bytes of a file, unpacked if it is packed. They are in memory only once.
-
-    Raises:
-        DataError: they are not the official ones.
-    """
+    """The bytes of a file, unpacked if it is packed. They are in memory only once."""
     try:
         content = unpacked(path)
     except (EOFError, zlib.error) as error:

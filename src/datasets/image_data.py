@@ -22,11 +22,9 @@ class ImageDataModule(LightningDataModule, ABC):
     The official test set is touched only by testing; with `validation="test"`, as the books do, by validation too.
 
     Args:
-        data_set: its facts.
         batch_size: training images a step, or `full`.
         classes: names of the classes to keep, labelled 0, 1, ... in this order; None for all.
         validation: `train` holds `val_size` training images out, `test` validates on the official test set.
-        val_size: number of images held out.
         split_seed: seed of the draw that holds them out.
         train_size: number of training images to use; None for all that are left.
         resize: side length in pixels to resize to (bilinear, antialiased); None for no resizing.
@@ -188,9 +186,7 @@ class ImageDataModule(LightningDataModule, ABC):
         return Split(resident(self.splits[split].images, device), self.splits[split].rows.to(device))
 
     def batches_of(self, pixels: Tensor) -> Batches:
-        """Batches of other images (count, channels, size, size), uint8, resized and normalized as for training; labels
-        are 0.
-        """
+        """Batches of other images (count, channels, size, size), uint8, prepared as for training; labels are 0."""
         if self.resize not in (None, self.data_set.size):
             pixels = resized_pixels(pixels, self.resize)
         images = Images(pixels, torch.zeros(len(pixels), dtype=torch.int64))

@@ -40,11 +40,7 @@ def images_in(folder: Path) -> list[str]:
 
 
 def read(folder: Path, data_set: DataSet, class_names: tuple[str, ...]) -> OfficialSets:
-    """The images of some classes. They need not be the official bytes, so their source carries a fingerprint.
-
-    Raises:
-        DataError: images are missing, damaged or of another size.
-    """
+    """The images of some classes. They need not be the official bytes, so their source carries a fingerprint."""
     files = image_files(folder, class_names)
     check_counts(files, data_set)
     paths = list(chain(*files.values()))

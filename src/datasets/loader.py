@@ -83,7 +83,7 @@ class Batches:
         self.resume_at = self.position
         self.mean_and_std: list[Tensor] | None = None
         if normalize is not None:
-            self.mean_and_std = [column(channel_values, split.rows.device) for channel_values in normalize]
+            self.mean_and_std = [torch.tensor(row, device=split.rows.device).view(-1, 1, 1) for row in normalize]
 
     def __len__(self) -> int:
         if self.sampler is None:
@@ -120,7 +120,7 @@ class Batches:
             if number <= done:
                 continue
             self.position = {"epoch": epoch, "batches": number}
-            yield self.scaled(self.pixels(batch[0])), batch[1]
+            yield scaled(self.pixels(batch[0]), self.mean_and_std), batch[1]
 
     def order(self) -> Tensor:
         """The order of the split's images in this epoch, (count,)."""
@@ -149,14 +149,6 @@ class Batches:
         if self.augmented is None:
             return self.split.images.pixels.index_select(0, index)
         return self.augmented.pixels(index)
-
-    def scaled(self, pixels: Tensor) -> Tensor:
-        return scaled(pixels, self.mean_and_std)
-
-
-def column(channel_values: Sequence[float], device: torch.device) -> Tensor:
-    """One value for each channel, (channels, 1, 1)."""
-    return torch.tensor(channel_values, device=device).view(-1, 1, 1)
 
 
 def scaled(pixels: Tensor, mean_and_std: Sequence[Tensor] | None) -> Tensor:

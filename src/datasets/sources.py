@@ -27,11 +27,7 @@ class Copy:
     decode: Callable[[], OfficialSets]  # verifies and decodes the files; raises `DataError` if one is damaged
 
     def read(self) -> OfficialSets:
-        """The images.
-
-        Raises:
-            DataError: a file is damaged or cannot be read.
-        """
+        """The images."""
         with readable():
             return self.decode()
 
@@ -62,13 +58,9 @@ class Reader(Protocol):
     """Knows the files of a data set in one format. Equal for equal facts, so that the jobs of a sweep share images."""
 
     @property
-    def data_set(self) -> DataSet:
-        """The facts."""
-
+    def data_set(self) -> DataSet: ...
     @property
-    def expected(self) -> str:
-        """The files it looks for, in words."""
-
+    def expected(self) -> str: ...  # the files it looks for, in words
     def __hash__(self) -> int: ...
 
     def find(self, place: Path, class_names: tuple[str, ...]) -> Copy | None:
@@ -82,12 +74,7 @@ class Reader(Protocol):
 def read(
     reader: Reader, class_names: tuple[str, ...], *, sources: tuple[str, ...], root: Path, cache_folder: Path | None
 ) -> OfficialSets:
-    """The images of some classes, in the order of the labels, from the first source that has them.
-
-    Raises:
-        DataError: a file is damaged, or no source has the images.
-        CannotWrite: the disk is full.
-    """
+    """The images of some classes, in the order of the labels, from the first source that has them."""
     copy = find_or_fetch(reader, class_names, sources=sources, root=root)
     stamp = copy.stamp()
     if cache_folder is None or stamp is None:

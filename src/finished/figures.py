@@ -1,6 +1,7 @@
 """How the pictures of a run are drawn: grids of images, matrices and curves."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from src.metrics import TITLES
 
-# Colours that can be told apart with any colour vision (Okabe and Ito, 2008; viridis; and a scale from red to blue).
+# Colours for readers with any colour vision (Okabe and Ito, 2008; viridis; and a scale from red to blue).
 BLUE, MARK = "#0072B2", "#D55E00"
 SPLIT_COLOURS = {"train": MARK, "val": BLUE}
 SEQUENTIAL, DIVERGING = "viridis", "RdBu_r"
@@ -27,20 +28,12 @@ MOST_WITH_TEXT = 20  # classes of a confusion matrix
 OPPOSITE = {"right": "left", "down": "up"}
 
 
-def as_colours(pixels: Tensor) -> Tensor:
-    """Bytes (count, channels, height, width) to colours 0..1, (count, height, width, 3); grey unless 3 channels.
-
-    Of large images, only every second, third, ... pixel.
-    """
-    step = -(-max(pixels.shape[-2:]) // LARGEST_SIDE)
-    shown = pixels[..., ::step, ::step].float() / 255
-    shown = shown if shown.shape[1] == 3 else shown.mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
-    return shown.permute(0, 2, 3, 1)
-
-
 def image_grid(pixels: Tensor, titles: Sequence[str], *, title: str, framed: Sequence[bool] = ()) -> Figure:
     """Images (count, channels, height, width), uint8, each under its title; some are framed, with coloured titles."""
-    return grid_of_tiles(as_colours(pixels), titles, title=title, framed=framed)
+    step = -(-max(pixels.shape[-2:]) // LARGEST_SIDE)
+    shown = pixels[..., ::step, ::step].float() / 255
+    shown = shown if shown.shape[1] == 3 else shown.mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)  # in grey
+    return grid_of_tiles(shown.permute(0, 2, 3, 1), titles, title=title, framed=framed)
 
 
 def grid_of_tiles(tiles: Tensor, titles: Sequence[str], *, title: str, framed: Sequence[bool] = ()) -> Figure:
@@ -64,21 +57,11 @@ def grid_of_tiles(tiles: Tensor, titles: Sequence[str], *, title: str, framed: S
         left, top = number % columns * (width + GAP), number // columns * (height + room + GAP) + room
         box = (left, left + width, top + height, top)  # of pixels, the first row on top
         axes.imshow(tile.numpy(), extent=box, interpolation="nearest")
-        marked = bool(framed) and framed[number]
-        if marked:
-            frame = Rectangle((left, top), width, height, fill=False, edgecolor=MARK, linewidth=2.5)
-            axes.add_patch(frame)
-        axes.text(
-            left + width / 2,
-            top - height * 0.02,
-            titles[number],
-            ha="center",
-            va="bottom",
-            fontsize=6.5,
-            linespacing=1.0,
-            color=MARK if marked else "black",
-            weight="bold" if marked else "normal",
-        )
+        style: dict[str, Any] = {"ha": "center", "va": "bottom", "fontsize": 6.5, "linespacing": 1.0}
+        if framed and framed[number]:
+            axes.add_patch(Rectangle((left, top), width, height, fill=False, edgecolor=MARK, linewidth=2.5))
+            style |= {"color": MARK, "weight": "bold"}
+        axes.text(left + width / 2, top - height * 0.02, titles[number], **style)
     axes.set(xlim=(-GAP, columns * (width + GAP)), ylim=(rows * (height + room + GAP), 0), aspect="equal")
     return figure
 
@@ -140,9 +123,7 @@ def learning_curves(rows: Sequence[Mapping[str, float]], *, best_epoch: int) -> 
 def shift_curves(
     steps: Sequence[int], curves: Mapping[str, Sequence[float]], *, num_images: int, num_classes: int
 ) -> Figure:
-    """Accuracy (0..1) by shift in pixels, for each direction. The axis is always 0 to 1, so that runs can
-    be compared.
-    """
+    """Accuracy (0..1) by shift in pixels, for each direction, always on an axis from 0 to 1."""
     figure = Figure(figsize=(5.2, 3.8), layout="constrained")
     axes = figure.subplots()
     for (direction, values), (style, colour) in zip(curves.items(), (("o-", BLUE), ("s--", MARK)), strict=False):

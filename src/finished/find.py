@@ -31,17 +31,14 @@ def find(word: str, *, data: str | None = None) -> Path:
         completed = [run for run in read_runs(OUTPUTS) if run.completed]
         if not completed:
             raise DataError(f"run={word}: no completed run is in {OUTPUTS}/. Train one: python -m src.train")
-        return best_of(completed, data) if word == "best" else max(completed, key=age).folder
+        newest = max(completed, key=lambda run: (run.folder / METRICS_FILE).stat().st_mtime)
+        return best_of(completed, data) if word == "best" else newest.folder
     if (folder / PLAN_FILE).is_file():
         return best_job(folder)
     if not (folder / CONFIG_FILE).is_file():
         what = "holds no run" if folder.is_dir() else "is no folder"
         raise BadInput(f"run must be latest, best or the folder of a run or sweep, but {word} {what}. Try run=latest.")
     return folder
-
-
-def age(run: SavedRun) -> float:
-    return (run.folder / METRICS_FILE).stat().st_mtime
 
 
 def best_of(completed: Sequence[SavedRun], data: str | None) -> Path:
@@ -62,5 +59,5 @@ def best_job(sweep_dir: Path) -> Path:
     """The job at the top of a sweep's leaderboard; with several seeds, the best of them."""
     completed = leaderboard([sweep_dir]).completed
     if not completed:
-        raise BadInput(f"no job of the sweep in {typeable(sweep_dir)} is completed yet. Go on with it: resume=auto.")
+        raise BadInput(f"no job of the sweep in {typeable(sweep_dir)} is completed yet. Resume it with resume=auto.")
     return completed[0].best.folder

@@ -1,6 +1,5 @@
 """The pictures of a finished run: which there are, and what each one shows."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
@@ -9,8 +8,6 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor, nn
 
-from src.datasets.images import Images, Split
-from src.datasets.loader import EVAL_BATCH_SIZE, Batches
 from src.files import whole
 from src.finished import figures
 from src.finished.evaluation import Evaluation
@@ -25,8 +22,6 @@ NUM_MISTAKES = 24
 LARGEST_SHIFT = 8  # pixels
 NUM_SHIFTED = 2000  # images, enough for an accuracy to within a hundredth
 
-Normalize = tuple[Sequence[float], Sequence[float]] | None
-
 
 def draw_gallery(folder: Path, evaluation: Evaluation, parts: Rebuilt, run: FinishedRun) -> list[Path]:
     """Draws every picture of a run into a folder, which is replaced as a whole; returns the files.
@@ -39,7 +34,7 @@ def draw_gallery(folder: Path, evaluation: Evaluation, parts: Rebuilt, run: Fini
         "mistakes": mistakes(evaluation),
         "confusion_matrix": figures.confusion_matrix(evaluation.confusion_matrix, evaluation.class_names),
         "learning_curves": figures.learning_curves(read_rows(run.folder), best_epoch=run.result["best_epoch"]),
-        "shifts": shifts(evaluation, network, parts.data.normalize),
+        "shifts": shifts(evaluation, parts),
         **weights(network, evaluation),
     }
     with whole(folder) as part:
@@ -81,7 +76,7 @@ def titles_of(evaluation: Evaluation, numbers: Tensor) -> tuple[list[str], list[
     return [f"{names[true]} /\n{names[guess]}" for true, guess in pairs], [true != guess for true, guess in pairs]
 
 
-def shifts(evaluation: Evaluation, network: Classifier, normalize: Normalize) -> Figure:
+def shifts(evaluation: Evaluation, parts: Rebuilt) -> Figure:
     """Accuracy on shifted images, the same images for every shift."""
     numbers = spread(len(evaluation.scores), NUM_SHIFTED)
     pixels, labels = evaluation.pixels(numbers), evaluation.labels[numbers]
@@ -90,7 +85,7 @@ def shifts(evaluation: Evaluation, network: Classifier, normalize: Normalize) ->
     curves = {}
     for direction in ("right", "down"):
         moved = (shifted(pixels, **({"right": 0, "down": 0} | {direction: step})) for step in steps)
-        curves[direction] = [accuracy(network, Images(images, labels), normalize) for images in moved]
+        curves[direction] = [accuracy(parts, images, labels) for images in moved]
     return figures.shift_curves(list(steps), curves, num_images=len(numbers), num_classes=len(evaluation.class_names))
 
 
@@ -105,14 +100,12 @@ def shifted(pixels: Tensor, *, right: int, down: int) -> Tensor:
 
 
 @torch.inference_mode()
-def accuracy(network: Classifier, images: Images, normalize: Normalize) -> float:
+def accuracy(parts: Rebuilt, pixels: Tensor, labels: Tensor) -> float:
     """The fraction of images whose highest score is that of their label, computed on the CPU."""
-    network.eval()
+    network = parts.task.network.eval()
     dtype = next(network.parameters()).dtype
-    split = Split(images, torch.arange(len(images)))
-    batches = Batches(split, batch_size=EVAL_BATCH_SIZE, normalize=normalize, shuffle=None)
-    hits = sum(int((network(pixels.to(dtype)).argmax(dim=1) == labels).sum()) for pixels, labels in batches)
-    return hits / len(images)
+    guesses = [network(images.to(dtype)).argmax(dim=1) for images, _ in parts.data.batches_of(pixels)]
+    return int((torch.cat(guesses) == labels).sum()) / len(labels)
 
 
 def weights(network: Classifier, evaluation: Evaluation) -> dict[str, Figure]:

@@ -6,11 +6,11 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
-from src.build import as_dict, build, changed, load_config
+from src.build import as_dict, build, changed, saved_settings
 from src.errors import BadInput, DataError, did_you_mean
-from src.files import load_yaml, typeable
+from src.files import typeable
 from src.rules import check
-from src.run.result import CONFIG_FILE, OVERRIDES_FILE
+from src.run.result import BEST_CHECKPOINT, CONFIG_FILE, typed_overrides
 from src.settings import flat
 from src.sweep.saved_runs import read_run
 
@@ -20,15 +20,10 @@ if TYPE_CHECKING:
     from src.datasets.image_data import ImageDataModule
     from src.task import ClassificationTask
 
-BEST = "checkpoints/best.ckpt"
 NEEDED = ("data", "model", "trainer", "threads", "matmul_precision")
 SETTABLE = ("threads", "matmul_precision", "trainer.accelerator")  # and every key of data
-ON_ONE_DEVICE = {
-    "trainer.devices": 1,
-    "trainer.num_nodes": 1,
-    "trainer.strategy": "auto",
-}  # whatever the run was trained on
-WAY_OUT = "Train anew, or use another run."
+ON_ONE_DEVICE = {"trainer.devices": 1, "trainer.num_nodes": 1, "trainer.strategy": "auto"}
+WAY_OUT = "Train again, or use another run."
 
 
 @dataclass(frozen=True)
@@ -42,7 +37,7 @@ class FinishedRun:
     @property
     def checkpoint(self) -> Path:
         """The checkpoint of the best epoch."""
-        return self.folder / BEST
+        return self.folder / BEST_CHECKPOINT
 
 
 @dataclass(frozen=True)
@@ -64,18 +59,11 @@ def opened(folder: Path, changes: dict[str, Any] | None = None) -> FinishedRun:
     result = read_run(folder).result
     if result["status"] != "completed":
         raise BadInput(unfinished(folder, result))
-    path = folder / CONFIG_FILE
-    try:
-        config = load_config(path)
-        saved = as_dict(config)
-    except OSError as error:
-        raise DataError(f"could not read {path}: {error.strerror}.") from error
-    except Exception as error:  # the errors of YAML and OmegaConf have no common base
-        raise DataError(f"{path} is damaged ({type(error).__name__}).") from error
+    saved = saved_settings(folder / CONFIG_FILE)
     if missing := [key for key in NEEDED if key not in saved]:
         raise another_version(folder, result, f"its config has no {', '.join(missing)}")
     check_settable(changes or {}, flat(saved))
-    settings = as_dict(changed(config, ON_ONE_DEVICE | (changes or {})))
+    settings = as_dict(changed({key: saved[key] for key in NEEDED}, ON_ONE_DEVICE | (changes or {})))
     try:
         check(settings)
     except (KeyError, TypeError, AttributeError) as error:
@@ -84,7 +72,8 @@ def opened(folder: Path, changes: dict[str, Any] | None = None) -> FinishedRun:
 
 
 def check_settable(changes: Mapping[str, Any], known: Mapping[str, Any]) -> None:
-    settable = [key for key in known if is_settable(key)]
+    of_data = [key for key in known if key.startswith("data.") and "_target_" not in key and ".facts." not in key]
+    settable = [*of_data, *SETTABLE]
     for key in changes:
         if key not in settable:
             raise BadInput(
@@ -93,25 +82,20 @@ def check_settable(changes: Mapping[str, Any], known: Mapping[str, Any]) -> None
             )
 
 
-def is_settable(key: str) -> bool:
-    return key in SETTABLE or (key.startswith("data.") and not key.startswith("data.facts.") and "_target_" not in key)
-
-
 def unfinished(folder: Path, result: Mapping[str, Any]) -> str:
     """Why a run cannot be used, and how to complete it."""
     if result.get("status") == "failed":
         return f"the run in {typeable(folder)} has failed: {result.get('reason')} Try run=latest."
-    typed = load_yaml(folder / OVERRIDES_FILE) or []
-    words = [text for text in typed if not text.startswith("resume=")]
+    words = [text for text in typed_overrides(folder) if not text.startswith("resume=")]
     again = " ".join(["python -m src.train", *words, f"resume={typeable(folder)}"])
-    return f"the run in {typeable(folder)} is {result.get('status', 'unfinished')}. Go on with it: {again}"
+    return f"the run in {typeable(folder)} is {result.get('status', 'unfinished')}. Resume it: {again}"
 
 
 def another_version(folder: Path, result: Mapping[str, Any], reason: str) -> BadInput:
     commit = (result.get("git_commit") or "unknown")[:8]
     return BadInput(
         f"the run in {typeable(folder)} was made by another version of this project (commit {commit}): "
-        f"{' '.join(reason.split())}. Use that version for it, or train anew."
+        f"{' '.join(reason.split())}. Use that version for it, or train again."
     )
 
 
@@ -130,12 +114,7 @@ def part(run: FinishedRun, name: str, kind: type, **arguments: Any) -> Any:
 
 
 def rebuilt(run: FinishedRun, *callbacks: "Callback") -> Rebuilt:
-    """Data, network and trainer of a finished run; the weights are not loaded yet.
-
-    Raises:
-        BadInput: they belong to another version.
-        DataError: the checkpoint is missing, damaged, or of another network.
-    """
+    """Data, network and trainer of a finished run; the weights are not loaded yet."""
     from src.datasets.image_data import ImageDataModule
     from src.networks import Classifier
     from src.run.logs import quiet_lightning

@@ -19,21 +19,15 @@ from lightning.pytorch.plugins import TorchCheckpointIO
 from src.errors import BadInput, DataError
 from src.files import whole
 from src.metrics import MONITOR
-
-FOLDER = "checkpoints"  # in the run's folder
-BEST, LAST = "best.ckpt", "last.ckpt"
+from src.run.result import BEST_CHECKPOINT, LAST_CHECKPOINT
 
 
 def checkpoint_to_resume(run_dir: Path) -> Path | None:
-    """The checkpoint that a run continues from; None if no earlier start has left one.
-
-    Raises:
-        DataError: it cannot be read.
-    """
-    path = run_dir / FOLDER / LAST
+    """The checkpoint that a run continues from; None if no earlier start has left one."""
+    path = run_dir / LAST_CHECKPOINT
     if not path.exists():
         return None
-    load(path, way_out="Delete it to start this run anew.")
+    load(path, way_out="Delete it to start this run again.")
     return path
 
 
@@ -48,7 +42,7 @@ def load(path: Path, *, way_out: str) -> dict[str, Any]:
     except FileNotFoundError:
         raise DataError(f"{path} is missing. {way_out}") from None
     except Exception as error:  # torch raises many kinds of errors
-        raise DataError(f"{path} is damaged or no checkpoint of ours ({type(error).__name__}). {way_out}") from error
+        raise DataError(f"{path} is damaged or not a checkpoint ({type(error).__name__}). {way_out}") from error
     return checkpoint
 
 
@@ -72,9 +66,10 @@ class KeepBest(ModelCheckpoint):
     """Keeps the first epoch with the best `MONITOR` as best.ckpt: here alone it is decided which epoch is best."""
 
     def __init__(self, run_dir: Path) -> None:
+        self.path = run_dir / BEST_CHECKPOINT
         super().__init__(
-            run_dir / FOLDER,
-            filename=Path(BEST).stem,
+            self.path.parent,
+            filename=self.path.stem,
             monitor=MONITOR,
             mode="max",
             enable_version_counter=False,
@@ -87,16 +82,11 @@ class KeepBest(ModelCheckpoint):
 
         Private: the keys of `ModelCheckpoint.state_dict` of lightning 2.6.6.
         """
-        path = str(Path(self.dirpath or "") / BEST)
-        super().load_state_dict(state_dict | {"dirpath": self.dirpath, "best_model_path": path})
+        super().load_state_dict(state_dict | {"dirpath": self.dirpath, "best_model_path": str(self.path)})
 
     @property
     def score(self) -> float:
-        """The best `MONITOR` so far.
-
-        Raises:
-            BadInput: no epoch was validated.
-        """
+        """The best `MONITOR` so far."""
         if self.best_model_score is None:
             raise BadInput("no epoch was validated, so there is no best one. Remove what keeps the trainer from it.")
         return float(self.best_model_score)
@@ -111,7 +101,7 @@ class KeepLast(Checkpoint):
     """
 
     def __init__(self, run_dir: Path, best: ModelCheckpoint) -> None:
-        self.path = run_dir / FOLDER / LAST
+        self.path = run_dir / LAST_CHECKPOINT
         self.best = best
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -36,7 +36,9 @@ class EventFile:
             with suppress(PermissionError):  # on Windows, while TensorBoard reads it
                 earlier.unlink()
         writer = SummaryWriter(str(self.folder), flush_secs=10)
-        writer.add_custom_scalars({"by epoch": charts()})
+        # The CUSTOM SCALARS tab has training and validation in one chart.
+        charts = {title: ["Multiline", [f"train/{name}", f"val/{name}"]] for name, title in TITLES.items()}
+        writer.add_custom_scalars({"by epoch": charts})
         for row in self.history.rows:
             for name, value in row.items():
                 if name != "epoch":
@@ -50,9 +52,7 @@ class EventFile:
 
     @rank_zero_only
     def add_hyperparameters(self, values: Mapping[str, Any], metrics: Mapping[str, float], *, epoch: int) -> None:
-        """Gives a completed run its row in the HPARAMS tab: hyperparameters by the names of their columns,
-        and results.
-        """
+        """Gives a completed run its row in the HPARAMS tab: its hyperparameters by column, and results."""
         # Their tags differ from those of curves: TensorBoard drops a curve whose tag is also a result here.
         final = {f"hp/{split}_{name}": metrics[f"{split}/{name}"] for split in ("val", "test") for name in METRICS}
         for summary in hparams_summaries(values, final):
@@ -75,11 +75,6 @@ class EventFile:
     def close(self) -> None:
         """Writes what is left. Later metrics would open a second file."""
         self.writer.close()
-
-
-def charts() -> dict[str, Any]:
-    """The CUSTOM SCALARS tab: training and validation in one chart, for the loss and for each metric."""
-    return {title: ["Multiline", [f"train/{name}", f"val/{name}"]] for name, title in TITLES.items()}
 
 
 def hparams_summaries(values: Mapping[str, Any], metrics: Mapping[str, float]) -> list[Any]:

@@ -8,8 +8,8 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from src.files import whole
 from src.metrics import COLUMNS
+from src.run.result import CURVES_FILE
 
-CURVES_FILE = "metrics.csv"
 Row = dict[str, float]  # by `COLUMNS`; an epoch without validation has no `val/` values
 
 

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from src.errors import Stopped, as_known
-from src.files import exclusive, read_json, typeable, write_json
+from src.files import exclusive, load_yaml, read_json, typeable, write_json
 from src.run import logs
 
 METRICS_FILE = "metrics.json"
+CURVES_FILE = "metrics.csv"
+BEST_CHECKPOINT, LAST_CHECKPOINT = "checkpoints/best.ckpt", "checkpoints/last.ckpt"
 LOCK_FILE = ".hydra/lock"
 CONFIG_FILE = ".hydra/config.yaml"
 OVERRIDES_FILE = ".hydra/overrides.yaml"
@@ -132,7 +134,13 @@ def read_result(run_dir: Path) -> dict[str, Any]:
         return {"status": "failed", "reason": f"{METRICS_FILE} is damaged: {error}"}
     if result is None:
         return {}
-    return result if isinstance(result, dict) else {"status": "failed", "reason": f"{METRICS_FILE} is none of ours"}
+    return result if isinstance(result, dict) else {"status": "failed", "reason": f"{METRICS_FILE} holds no result"}
+
+
+def typed_overrides(run_dir: Path) -> list[str]:
+    """What was typed for a run, without Hydra's own overrides; empty if its file is missing or damaged."""
+    typed = load_yaml(run_dir / OVERRIDES_FILE)
+    return [str(text) for text in typed] if isinstance(typed, list) else []
 
 
 def outcome(result: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ regression.
 
 from collections.abc import Iterator, Mapping
 from itertools import islice
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from lightning import Trainer
 from lightning.pytorch.callbacks import Timer
@@ -19,18 +19,6 @@ from src.errors import BadInput
 Batch = tuple[Tensor, Tensor]  # images (batch, channels, height, width), labels (batch,)
 MOST_STEPS = 256  # in one execution: a fifth of a second for the smallest networks
 PRECISIONS = ("64-true", "32-true", "16-true", "bf16-true", "bf16-mixed")  # those without a gradient scaler
-
-
-class Loader(Protocol):
-    """A loader of batches that knows how many of them are left in the coming epoch."""
-
-    sampler: Any
-
-    def __len__(self) -> int: ...
-    def __iter__(self) -> Iterator[Batch]: ...
-    def batches_left(self) -> int: ...
-    def state_dict(self) -> dict[str, int]: ...
-    def load_state_dict(self, state: dict[str, int]) -> None: ...
 
 
 class Execution:
@@ -50,8 +38,8 @@ class Execution:
 class Executions:
     """A loader of executions of `steps` batches each; the last one of an epoch may have fewer."""
 
-    def __init__(self, loader: Loader, steps: int) -> None:
-        self.loader = loader
+    def __init__(self, loader: Any, steps: int) -> None:
+        self.loader = loader  # of batches, such as `src.datasets.loader.Batches`
         self.steps = steps
         self.sampler, self.batch_sampler = loader.sampler, None  # Lightning looks here for set_epoch
 
@@ -66,7 +54,7 @@ class Executions:
             left -= count
 
     def state_dict(self) -> dict[str, int]:
-        return self.loader.state_dict()
+        return dict(self.loader.state_dict())
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         self.loader.load_state_dict(state)
@@ -118,13 +106,10 @@ def check_same_executions(state: Mapping[str, int], steps: int, *, num_batches: 
     """Checks that a fit which resumes in the middle of an epoch has the executions it was saved with.
 
     Lightning counts in executions how much of the epoch is left. `state` is the data module's in the checkpoint.
-
-    Raises:
-        BadInput: the executions differ.
     """
     before = state["steps_per_execution"]
     if 0 < state["batches"] < num_batches and before != steps:
         raise BadInput(
-            f"steps_per_execution must be {before} to go on from the middle of an epoch, as when the checkpoint was "
+            f"steps_per_execution must be {before} to resume in the middle of an epoch, as when the checkpoint was "
             f"saved, got {steps}. Try steps_per_execution={before}."
         )

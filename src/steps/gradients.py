@@ -87,7 +87,7 @@ class CapturedGradients:
         except RuntimeError as error:
             self.failed = True
             torch.cuda.set_stream(stream)  # a capture that fails leaves its own stream current
-            log.warning("training goes on without a CUDA graph: %s", str(error).partition("\n")[0])
+            log.warning("training continues without a CUDA graph: %s", str(error).partition("\n")[0])
         finally:
             torch.cuda.set_rng_state(random_state, images.device)
             for buffer, values in zip(self.network.buffers(), before, strict=True):

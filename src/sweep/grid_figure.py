@@ -41,14 +41,8 @@ def draw_curves(grid: Grid, figure: "Figure") -> None:
     for name, cells in grid.panels.items():
         done = [(value, cells[value,]) for value in values if (value,) in cells and cells[value,].completed]
         spread = [deviation(entry) for _, entry in done]
-        axes.errorbar(
-            [float(value) for value, _ in done],
-            [entry.mean(MONITOR) for _, entry in done],
-            yerr=spread if any(spread) else None,
-            marker="o",
-            capsize=3,
-            label=name or None,
-        )
+        at, means = [float(value) for value, _ in done], [entry.mean(MONITOR) for _, entry in done]
+        axes.errorbar(at, means, yerr=spread if any(spread) else None, marker="o", capsize=3, label=name or None)
     axes.plot(float(grid.best.values[key]), grid.best.mean(MONITOR), "*", color="black", markersize=14, label="best")
     failed = [value for cells in grid.panels.values() for (value,), entry in cells.items() if not entry.completed]
     for value in failed:
@@ -84,15 +78,8 @@ def draw_heatmaps(grid: Grid, figure: "Figure") -> None:
         for (row, column), entry in cells.items():
             dark = entry.completed and entry.mean(MONITOR) < (low + high) / 2
             weight = "bold" if entry is grid.best else "normal"
-            axes.text(
-                across[columns.index(column)],
-                down[rows.index(row)],
-                grid.cell(entry),
-                ha="center",
-                va="center",
-                color="white" if dark else "black",
-                weight=weight,
-            )
+            x, y, colour = across[columns.index(column)], down[rows.index(row)], "white" if dark else "black"
+            axes.text(x, y, grid.cell(entry), ha="center", va="center", color=colour, weight=weight)
         scale_axis(axes, "x", columns, at=across)
         scale_axis(axes, "y", rows, at=down)
         axes.set(xlabel=grid.keys[1], ylabel=grid.keys[0], title=name)

@@ -19,11 +19,7 @@ ONE_A_CORE = -1  # joblib's notation
 
 
 def check_launcher(name: str, settings: Mapping[str, Any]) -> None:
-    """Checks that a launcher can be used; most are plugins that are extras of this project.
-
-    Raises:
-        BadInput: it is not installed, or cannot start anything.
-    """
+    """Checks that a launcher can be used; most are plugins that are extras of this project."""
     target = settings["_target_"]
     plugin = ".".join(target.split(".")[:2])  # hydra_plugins.hydra_joblib_launcher
     if target.startswith("hydra_plugins.") and not find_spec(plugin):
@@ -33,10 +29,6 @@ def check_launcher(name: str, settings: Mapping[str, Any]) -> None:
         raise BadInput(f"hydra/launcher={name} needs Slurm, and here is no srun. Try hydra/launcher=submitit_local.")
     if settings.get("n_jobs") == 0:
         raise BadInput("hydra.launcher.n_jobs must not be 0. Try hydra.launcher.n_jobs=2, or -1 for one a core.")
-
-
-def runs_in_this_process(settings: Mapping[str, Any]) -> bool:
-    return bool(settings["_target_"].endswith(".BasicLauncher"))
 
 
 def requeues(target: str) -> bool:
@@ -54,18 +46,14 @@ def threads_of(settings: Mapping[str, Any]) -> dict[str, int]:
 
     It is part of the job's name, because another number of threads changes the last digits of a result.
     """
-    if runs_in_this_process(settings):
+    if settings["_target_"].endswith(".BasicLauncher"):  # runs jobs in this process
         return {}
     in_ray = settings.get("ray", {}).get("remote", {}).get("num_cpus")
     return {"threads": settings.get("cpus_per_task") or in_ray or 1}
 
 
 def check_one_process(trainer: Mapping[str, Any]) -> None:
-    """Checks that a job of a sweep is trained by one process.
-
-    Raises:
-        BadInput: it is not.
-    """
+    """Checks that a job of a sweep is trained by one process."""
     devices = trainer["devices"]
     several = len(devices) > 1 if isinstance(devices, list) else devices not in (1, "1")
     if several or "ddp" in str(trainer["strategy"]):

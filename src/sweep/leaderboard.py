@@ -1,20 +1,20 @@
 """The leaderboard: runs ranked by the results they have left on disk, read again each time."""
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from src import tables
 from src.files import write_text
 from src.metrics import METRICS, MONITOR
 from src.sweep.saved_runs import RESULTS, SavedRun, read_runs, swept_keys
-from src.tables import as_markdown
 
 HIGHEST_FIRST = {f"{split}/{name}" for split in ("val", "test") for name in METRICS if METRICS[name].highest_is_best}
+# The columns of the table: any numbers in metrics.json.
 SHOWN = (*(f"{split}/{name}" for name in METRICS for split in ("val", "test")), "best_epoch", "train_seconds")
+COLUMNS = tuple(dict.fromkeys((*RESULTS, *SHOWN)))  # of results.csv
 HEADINGS = {"best_epoch": "best epoch", "train_seconds": "seconds"}
 PROTOCOL = {"git_commit": "git commits", "data_source": "data sources", "validation": "validation protocols"}
 
@@ -39,7 +39,9 @@ class Entry:
 
     def cell(self, name: str) -> str:
         """A result as text: the mean over the runs, with the standard deviation of a metric or loss."""
-        values = [run.result[name] for run in self.runs]
+        values = [run.result[name] for run in self.runs if name in run.result]
+        if not values:  # runs from before there was such a column
+            return ""
         if name == "best_epoch":
             least, most = min(values), max(values)
             return f"{least}" if least == most else f"{least}-{most}"
@@ -76,7 +78,11 @@ def leaderboard(folders: Sequence[Path], *, sort: str = MONITOR) -> Leaderboard:
     spelled: dict[tuple[str, Any], str] = {}  # 0.1 and 1e-1 are one value
     for run in runs:
         found = {key: run.value(key) for key in keys if key != "seed"}
-        values = {key: spelled.setdefault((key, number_or_text(text)), text) for key, text in found.items()}
+        numbers = {key: as_number(text) for key, text in found.items()}
+        values = {
+            key: spelled.setdefault((key, text if numbers[key] is None else numbers[key]), text)
+            for key, text in found.items()
+        }
         group = tuple(values.values()) if run.completed else run.folder
         values_of.setdefault(group, values)
         by_seed.setdefault(group, {}).setdefault(run.result.get("seed"), []).append(run)
@@ -92,17 +98,13 @@ def leaderboard(folders: Sequence[Path], *, sort: str = MONITOR) -> Leaderboard:
 
 
 def rank(entry: Entry, sort: str) -> tuple[Any, ...]:
-    if sort in RESULTS:
-        value = entry.mean(sort)
-        return (-value if sort in HIGHEST_FIRST else value, entry.mean("val/loss"))
+    if sort in COLUMNS:
+        known = all(sort in run.result for run in entry.runs)
+        value = entry.mean(sort) if known else 0.0
+        return (not known, -value if sort in HIGHEST_FIRST else value, entry.mean("val/loss"))
     text = entry.values.get(sort, "")
     number = as_number(text)
     return (number is None, number or 0.0, text)
-
-
-def number_or_text(text: str) -> float | str:
-    number = as_number(text)
-    return text if number is None else number
 
 
 def as_number(text: str) -> float | None:
@@ -134,15 +136,13 @@ def relative(folder: Path, base: Path) -> str:
 
 def as_csv(board: Leaderboard, base: Path, *, ranked: bool = False) -> str:
     """A line for each run, with its seed, in the order of the folders or of the leaderboard."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow([*board.keys, *RESULTS, "status", "folder"])
+    lines = [[*board.keys, *COLUMNS, "status", "folder"]]
     place = {run.folder: number for number, entry in enumerate(board.entries) for run in entry.runs}
     runs = sorted(board.runs, key=lambda run: place.get(run.folder, len(place))) if ranked else board.runs
     for run in runs:
-        results = [run.result.get(name, "") for name in RESULTS]
-        writer.writerow([*(run.value(key) for key in board.keys), *results, run.status, relative(run.folder, base)])
-    return file.getvalue()
+        results = [run.result.get(name, "") for name in COLUMNS]
+        lines.append([*(run.value(key) for key in board.keys), *results, run.status, relative(run.folder, base)])
+    return tables.as_csv(lines)
 
 
 def warnings(board: Leaderboard) -> list[str]:
@@ -174,6 +174,6 @@ def write_leaderboard(folder: Path) -> Leaderboard:
     """Writes results.csv and results.md into a sweep's folder from the files of its jobs."""
     board = leaderboard([folder])
     write_text(folder / "results.csv", as_csv(board, folder))
-    lines = [as_markdown(table(board, folder)), *(f"\nWarning: {text}." for text in warnings(board))]
+    lines = [tables.as_markdown(table(board, folder)), *(f"\nWarning: {text}." for text in warnings(board))]
     write_text(folder / "results.md", "\n".join(lines) + "\n")
     return board

@@ -42,6 +42,7 @@ class Plan:
     space: dict[str, str] = field(default_factory=dict)  # search only: the values of each key, as typed
     num_trials: int = 0  # search only: the number of jobs it will have
     settings: dict[str, Any] = field(default_factory=dict)  # search only: the settings that its jobs start from
+    launched: list[str] = field(default_factory=list)  # the folders of the jobs that the newest command runs
 
     def constants(self) -> dict[str, Any]:
         """The settings with the same value in all jobs."""
@@ -53,6 +54,11 @@ class Plan:
     def keys(self) -> set[str]:
         """The keys of all settings that any job has."""
         return {*self.settings, *(key for job in self.jobs for key in job.settings)}
+
+    def launched_jobs(self) -> list[Job]:
+        """The jobs that the newest command runs."""
+        jobs = {job.folder: job for job in self.jobs}
+        return [jobs[name] for name in self.launched]
 
     def own_overrides(self, job: Job) -> list[str]:
         """A job's overrides of the swept keys, which distinguish it from the other jobs."""
@@ -129,7 +135,7 @@ def joined(old: Plan, new: Plan, folder: Path) -> Plan:
     if old.space != new.space:
         raise BadInput(
             f"resume would mix results: {folder} searches {old.space or 'nothing, it is a grid'}, and this command "
-            f"{new.space or 'is a grid'}. Type the same space, or leave resume out to start anew."
+            f"{new.space or 'is a grid'}. Type the same space, or leave resume out to start a new one."
         )
     if mixed := differences(old, new):
         key, (before, now) = next(iter(mixed.items()))
@@ -139,7 +145,7 @@ def joined(old: Plan, new: Plan, folder: Path) -> Plan:
             hint = f"Type the same {key.partition('.')[0]}"
         raise BadInput(
             f"resume would mix results: {key} was {before} in {folder}, and is {now} now{others}. "
-            f"{hint}, or leave resume out to start anew."
+            f"{hint}, or leave resume out to start a new one."
         )
     known = {job.identity: job for job in old.jobs}
     jobs = []
@@ -163,35 +169,23 @@ def status(run_dir: Path) -> str:
 
 
 def write_plan(plan: Plan, folder: Path, *, launched: Sequence[Job]) -> None:
-    """Writes sweep.json for the command that was typed, and the jobs that it runs now. Jobs of earlier
-    commands stay.
-    """
+    """Writes sweep.json for the typed command and the jobs that it runs now. Jobs of earlier commands stay."""
     earlier = read_plan(folder)
     jobs = {job.folder: job for job in (*(earlier.jobs if earlier else ()), *plan.jobs)}
     whole = replace(plan, jobs=list(jobs.values()))
     common = whole.constants()
+    own = [{key: value for key, value in job.settings.items() if not same(common, key, value)} for job in whole.jobs]
     content = {
-        "overrides": plan.overrides,
-        "swept": plan.swept,
-        "space": plan.space,
-        "num_trials": plan.num_trials,
+        **vars(plan),
         "launched": [job.folder for job in launched],
         "settings": common,
-        "jobs": [
-            vars(job)
-            | {"settings": {key: value for key, value in job.settings.items() if not same(common, key, value)}}
-            for job in whole.jobs
-        ],
+        "jobs": [vars(job) | {"settings": settings} for job, settings in zip(whole.jobs, own, strict=True)],
     }
     write_json(folder / PLAN_FILE, content)
 
 
 def read_plan(folder: Path) -> Plan | None:
-    """The plan in a sweep's folder; None if the folder holds no sweep.
-
-    Raises:
-        DataError: the plan is damaged.
-    """
+    """The plan in a sweep's folder; None if the folder holds no sweep."""
     try:
         content = read_json(folder / PLAN_FILE)
         if content is None:
@@ -199,14 +193,7 @@ def read_plan(folder: Path) -> Plan | None:
         common = content["settings"]
         jobs = [Job(**{**job, "settings": common | job["settings"]}) for job in content["jobs"]]
         base = common if content["space"] else {}
-        return Plan(content["overrides"], content["swept"], jobs, content["space"], content["num_trials"], base)
+        names = ("overrides", "swept", "space", "num_trials", "launched")
+        return Plan(jobs=jobs, settings=base, **{name: content[name] for name in names})
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{folder / PLAN_FILE} is damaged, or of another version ({error!r}).") from error
-
-
-def launched_jobs(folder: Path) -> list[Job]:
-    """The jobs that the newest command in a sweep's folder runs."""
-    plan = read_plan(folder)
-    launched = (read_json(folder / PLAN_FILE) or {}).get("launched", [])
-    jobs = {job.folder: job for job in plan.jobs} if plan else {}
-    return [jobs[name] for name in launched]

@@ -8,12 +8,12 @@ from typing import Any
 from src.errors import DataError
 from src.files import load_yaml
 from src.metrics import METRICS
-from src.run.result import CONFIG_FILE, METRICS_FILE, OVERRIDES_FILE, read_result
+from src.run.result import CONFIG_FILE, METRICS_FILE, OVERRIDES_FILE, read_result, typed_overrides
 from src.settings import NOT_RESULTS, key_of
 from src.sweep.plan import PLAN_FILE, Plan, read_plan
 
 CHOICES_FILE = ".hydra/hydra.yaml"
-# What a completed run has, and leaderboards show.
+# What metrics.json of a completed run must have.
 RESULTS = (
     *(f"{split}/{name}" for split in ("val", "test") for name in (*METRICS, "loss")),
     *("best_epoch", "train_seconds"),
@@ -78,7 +78,7 @@ def read_run(run_dir: Path, overrides: Iterable[str] | None = None) -> SavedRun:
     if result["status"] == "completed" and not result.keys() >= set(RESULTS):
         result = {"status": "failed", "reason": f"{METRICS_FILE} lacks {', '.join(sorted({*RESULTS} - result.keys()))}"}
     if overrides is None:
-        overrides = result.get("overrides") or load_yaml(run_dir / OVERRIDES_FILE) or []
+        overrides = result.get("overrides") or typed_overrides(run_dir)
     typed = (text for text in overrides if not text.startswith("~"))
     values = {key_of(text): text.partition("=")[2] for text in typed}
     return SavedRun(run_dir, {key: value for key, value in values.items() if key not in NOT_RESULTS}, result)

@@ -27,8 +27,9 @@ JOURNAL = "journal.log"
 
 
 class OptunaSweeper(PlannedSweeper):
-    """Searches the space of sweep.json for the highest validation accuracy. conf/hydra/sweeper/optuna.yaml explains the
-    parameters; `params` are overrides in a launcher's config, which have been planned like typed ones.
+    """Searches the space of sweep.json for the highest validation accuracy.
+
+    conf/hydra/sweeper/optuna.yaml explains the parameters; Hydra's `params` have been planned like typed overrides.
     """
 
     def __init__(

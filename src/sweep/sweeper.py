@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from src.files import write_json
 from src.run.result import CONFIG_FILE, METRICS_FILE
-from src.sweep.plan import Job, launched_jobs, read_plan
+from src.sweep.plan import Job, read_plan
 from src.sweep.watch import Watch, written
 
 
@@ -34,14 +34,15 @@ class GridSweeper(PlannedSweeper):
     """Runs the jobs that were planned for this command, each in its planned folder."""
 
     def __init__(self, params: dict[str, str] | None = None) -> None:
-        self.params = params  # overrides in a config; they have been planned like typed ones
+        self.params = params  # Hydra's name for overrides in a config; planned like typed ones
 
     def sweep(self, arguments: list[str]) -> Any:
         assert self.config is not None and self.launcher is not None
         folder = Path(self.config.hydra.sweep.dir)
         OmegaConf.save(self.config, folder / "multirun.yaml")
-        plan, jobs = read_plan(folder), launched_jobs(folder)
+        plan = read_plan(folder)
         assert plan is not None, "the command has written the plan"
+        jobs = plan.launched_jobs()
         with Watch(folder, plan, jobs) as watch:
             launch(self.launcher, {job.folder: job.overrides for job in jobs}, jobs, watch)
 

@@ -7,17 +7,15 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any, TextIO
 
 from src.metrics import MONITOR
-from src.run.result import METRICS_FILE, outcome, read_result
+from src.run.result import CURVES_FILE, METRICS_FILE, outcome, read_result
 from src.sweep.leaderboard import write_leaderboard
 from src.sweep.plan import Job, Plan
 
 SECONDS_BETWEEN_LOOKS = 0.25
 TO_LINE_START_AND_CLEAR = "\r\x1b[K"
-CURVES_FILE = "metrics.csv"
 
 
 class Watch:
@@ -49,9 +47,7 @@ class Watch:
         self.thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.stop.set()
         self.thread.join()
         self.look()
@@ -122,7 +118,7 @@ class Watch:
         return " ".join(self.plan.own_overrides(job)) or job.folder
 
     def write(self, text: str) -> None:
-        with suppress(BrokenPipeError):  # the jobs go on if nobody reads any more
+        with suppress(BrokenPipeError):  # the jobs continue if nobody reads their lines
             self.out.write(text)
             self.out.flush()
 

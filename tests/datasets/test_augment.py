@@ -1,3 +1,5 @@
+from itertools import product
+
 import numpy
 import pytest
 import torch
@@ -15,21 +17,14 @@ def split_of(count: int, channels: int = 3, height: int = 6, width: int = 5) -> 
     return Split(Images(pixels, torch.zeros(count + 3, dtype=torch.int64)), torch.arange(count + 3).flip(0)[:count])
 
 
-def moved(image: Tensor, *, down: int, right: int, flip: bool) -> Tensor:
-    """One image, mirrored and shifted pixel by pixel."""
-    result = torch.zeros_like(image)
-    _, height, width = image.shape
-    for row in range(height):
-        for column in range(width):
-            if 0 <= row - down < height and 0 <= column - right < width:
-                from_column = column - right
-                result[:, row, column] = image[:, row - down, width - 1 - from_column if flip else from_column]
-    return result
+def moved(image: Tensor, down: int, right: int, flip: bool) -> Tensor:
+    """One image, mirrored and shifted by up to 4 pixels."""
+    padded = pad(image.flip(-1) if flip else image, (4, 4, 4, 4))
+    return padded.roll((down, right), dims=(1, 2))[:, 4:-4, 4:-4]
 
 
 def epoch(pictures: Augmented, seed: int = 0) -> Tensor:
-    starts = pictures.draw(numpy.random.default_rng(seed))
-    return pictures.pixels(starts)
+    return pictures.pixels(pictures.draw(numpy.random.default_rng(seed)))
 
 
 @pytest.mark.parametrize(("shift", "flip"), [(2, True), (2, False), (0, True), (4, True)])
@@ -38,13 +33,7 @@ def test_every_image_is_one_of_its_own_shifted_and_mirrored_forms(shift: int, fl
     split = split_of(30, channels)
     steps = range(-shift, shift + 1)
     for image, row in zip(epoch(Augmented(split, shift=shift, flip=flip)), split.rows, strict=True):
-        original = split.images.pixels[row]
-        forms = [
-            moved(original, down=down, right=right, flip=mirrored)
-            for down in steps
-            for right in steps
-            for mirrored in {False, flip}
-        ]
+        forms = [moved(split.images.pixels[row], *form) for form in product(steps, steps, {False, flip})]
         assert any(torch.equal(image, form) for form in forms)
 
 
@@ -57,11 +46,11 @@ def test_all_shifts_and_both_sides_come_equally_often_and_independently() -> Non
 
 
 def test_a_shift_moves_black_in() -> None:
-    split = split_of(200)
-    for image in epoch(Augmented(split, shift=1, flip=False)):
+    images = epoch(Augmented(split_of(200), shift=1, flip=False))
+    for image in images:
         rows, columns = image.any(dim=(0, 2)), image.any(dim=(0, 1))
         assert rows.sum() >= 5 and columns.sum() >= 4  # the originals have no black pixel
-    assert (epoch(Augmented(split, shift=1, flip=False)) == 0).any()
+    assert (images == 0).any()
 
 
 def test_draws_follow_the_generator_alone() -> None:
@@ -87,10 +76,9 @@ def test_a_shifted_image_equals_a_crop_of_the_padded_one() -> None:
     split = split_of(1, height=4, width=4)
     padded = pad(split.images.pixels[split.rows[0]], (2, 2, 2, 2))
     pictures = Augmented(split, shift=2, flip=False)
-    for down in range(5):
-        for right in range(5):
-            found = pictures.pixels(torch.tensor([down * 8 + right]))[0]
-            assert torch.equal(found, padded[:, down : down + 4, right : right + 4])
+    for down, right in product(range(5), range(5)):
+        found = pictures.pixels(torch.tensor([down * 8 + right]))[0]
+        assert torch.equal(found, padded[:, down : down + 4, right : right + 4])
 
 
 def test_without_shift_and_flip_nothing_is_kept() -> None:

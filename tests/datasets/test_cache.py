@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy
 import pytest
@@ -14,8 +15,7 @@ from src.datasets import cache
 from src.datasets.cache import load, load_or_make, load_split
 from src.datasets.images import Images, OfficialSets
 from src.errors import CannotWrite
-
-ROOT = Path(__file__).resolve().parents[1]
+from tests.runs import ROOT
 
 
 def sets(first: int = 0) -> OfficialSets:
@@ -30,29 +30,14 @@ def equal(left: OfficialSets, right: OfficialSets) -> bool:
     )
 
 
-class Source:
-    """Makes images, and counts how often."""
-
-    def __init__(self) -> None:
-        self.made = 0
-
-    def __call__(self) -> OfficialSets:
-        self.made += 1
-        return sets()
-
-
 def test_images_are_made_once_and_then_read(tmp_path: Path) -> None:
-    source = Source()
+    source = Mock(side_effect=sets)
     for _ in range(3):
         kept = load_or_make(tmp_path / "new", "birds", stamp="1", make=source)
         assert equal(kept, sets())
         assert (kept.train.pixels.dtype, kept.train.labels.dtype) == (torch.uint8, torch.int64)
-    assert source.made == 1
-    assert {path.name for path in (tmp_path / "new").iterdir()} == {
-        "birds.lock",
-        "birds_train.npz",
-        "birds_test.npz",
-    }
+    assert source.call_count == 1
+    assert {path.name for path in (tmp_path / "new").iterdir()} == {"birds.lock", "birds_train.npz", "birds_test.npz"}
 
 
 def test_they_are_made_again_when_the_source_has_changed(tmp_path: Path) -> None:
@@ -64,10 +49,8 @@ def test_they_are_made_again_when_the_source_has_changed(tmp_path: Path) -> None
 
 
 def test_a_file_is_as_large_as_its_images(tmp_path: Path) -> None:
-    big = OfficialSets(
-        Images(torch.zeros(100, 3, 32, 32, dtype=torch.uint8), torch.zeros(100, dtype=torch.int64)), sets().test, ""
-    )
-    load_or_make(tmp_path, "big", stamp="1", make=lambda: big)
+    big = Images(torch.zeros(100, 3, 32, 32, dtype=torch.uint8), torch.zeros(100, dtype=torch.int64))
+    load_or_make(tmp_path, "big", stamp="1", make=lambda: OfficialSets(big, sets().test, ""))
     assert 100 * (3072 + 8) < (tmp_path / "big_train.npz").stat().st_size < 100 * (3072 + 8) + 2000
 
 
@@ -88,23 +71,16 @@ def test_every_flipped_byte_and_every_cut_that_matters_is_found(tmp_path: Path) 
 
 
 def test_what_is_damaged_is_named_and_made_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    source = Source()
+    source = Mock(side_effect=sets)
     load_or_make(tmp_path, "birds", stamp="1", make=source)
     path = tmp_path / "birds_test.npz"
     content = path.read_bytes()
     path.write_bytes(content[:-1])
     assert equal(load_or_make(tmp_path, "birds", stamp="1", make=source), sets())
-    assert source.made == 2
+    assert source.call_count == 2
     assert path.stat().st_size == len(content)
     (told,) = caplog.messages
     assert told.startswith(f"{path} is damaged (") and told.endswith(") and is made again")
-
-
-def test_a_cache_that_is_no_folder_is_done_without(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    (tmp_path / "file").touch()
-    assert equal(load_or_make(tmp_path / "file", "birds", stamp="1", make=sets), sets())
-    (told,) = caplog.messages
-    assert told.startswith(f"decoded images are not kept: {tmp_path}/file cannot be written (")
 
 
 def test_nothing_is_unpickled(tmp_path: Path) -> None:
@@ -118,39 +94,34 @@ def test_nothing_is_unpickled(tmp_path: Path) -> None:
     assert not (tmp_path / "canary").exists()
 
 
-def full(*arguments: Any, **named: Any) -> None:
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
 def test_a_full_disk_is_told_and_leaves_no_partial_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def half(file: Any, **arrays: Any) -> None:
         file.write(b"half")
-        full()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(numpy, "savez", half)
-    with pytest.raises(
-        CannotWrite,
-        match=rf"^could not write the cache {tmp_path} \(No space left on device\)\. Make room, or set data\.cache to ",
-    ):
+    text = rf"^could not write the cache {tmp_path} \(No space left on device\)\. Make room, or set data\.cache to "
+    with pytest.raises(CannotWrite, match=text):
         load_or_make(tmp_path, "birds", stamp="1", make=sets)
     assert [path.name for path in tmp_path.iterdir()] == ["birds.lock"]
 
 
-def test_a_cache_that_may_not_be_written_is_done_without(
+def test_a_cache_that_is_no_folder_or_may_not_be_written_is_done_without(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def refuse(*arguments: Any, **named: Any) -> None:
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-
-    source = Source()
-    monkeypatch.setattr(Path, "mkdir", refuse)
-    assert equal(load_or_make(tmp_path / "new", "birds", stamp="1", make=source), sets())
-    monkeypatch.undo()
+    source = Mock(side_effect=sets)
+    refuse = Mock(side_effect=PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
+    (tmp_path / "file").touch()
+    assert equal(load_or_make(tmp_path / "file", "birds", stamp="1", make=source), sets())
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "mkdir", refuse)
+        assert equal(load_or_make(tmp_path / "new", "birds", stamp="1", make=source), sets())
     monkeypatch.setattr(cache, "save", refuse)
     assert equal(load_or_make(tmp_path, "birds", stamp="1", make=source), sets())
-    assert source.made == 2
-    expected = "decoded images are not kept: {} cannot be written (Permission denied). Set data.cache."
-    assert caplog.messages == [expected.format(tmp_path / "new"), expected.format(tmp_path)]
+    assert source.call_count == 3
+    expected = "decoded images are not kept: {} cannot be written ({}). Set data.cache."
+    reasons = {"file": "File exists", "new": "Permission denied", "": "Permission denied"}
+    assert caplog.messages == [expected.format(tmp_path / name, reason) for name, reason in reasons.items()]
 
 
 MAKE = """

@@ -9,6 +9,7 @@ from typing import Any
 import numpy
 import pytest
 import torch
+from torchvision import datasets
 
 from src.datasets import cifar_files
 from src.datasets.cifar_files import CifarFiles
@@ -27,11 +28,11 @@ def reader() -> CifarFiles:
     return CifarFiles(data_set("cifar10"))
 
 
-def find(place: Path, class_names: tuple[str, ...]) -> Copy | None:
+def find(place: Path, class_names: tuple[str, ...] = PAIR) -> Copy | None:
     return reader().find(place, class_names)
 
 
-def read(place: Path, class_names: tuple[str, ...]) -> OfficialSets:
+def read(place: Path, class_names: tuple[str, ...] = PAIR) -> OfficialSets:
     copy = find(place, class_names)
     assert copy is not None
     return copy.read()
@@ -53,7 +54,7 @@ def test_the_archive_is_read_in_memory(cifar_archive: Path, cifar_unpacked: Path
 
 
 def test_an_image_folder_holds_the_same_images(cifar_images: Path, cifar_unpacked: Path) -> None:
-    from_images, from_batches = read(cifar_images, PAIR), read(cifar_unpacked, PAIR)
+    from_images, from_batches = read(cifar_images), read(cifar_unpacked)
     for split in ("train", "test"):
         ours, theirs = getattr(from_images, split), getattr(from_batches, split)
         for label in (0, 1):
@@ -61,20 +62,15 @@ def test_an_image_folder_holds_the_same_images(cifar_images: Path, cifar_unpacke
     assert from_images.source.startswith(f"{cifar_images}/cifar10 (image folder, fingerprint ")
 
 
-def test_a_damaged_batch_is_found(cifar_unpacked: Path) -> None:
+def test_a_damaged_or_missing_batch_is_named(cifar_unpacked: Path) -> None:
     path = cifar_unpacked / UNPACKED / "data_batch_2"
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(
-        DataError, match=rf"^{path} is damaged: its md5 is \w+, expected \w+\. Unpack .*tar\.gz there again"
-    ):
-        read(cifar_unpacked, PAIR)
-
-
-def test_a_missing_batch_is_named(cifar_unpacked: Path) -> None:
-    path = cifar_unpacked / UNPACKED / "test_batch"
+    text = rf"^{path} is damaged: its md5 is \w+, expected \w+\. Unpack cifar-10-python\.tar\.gz there again\.$"
+    with pytest.raises(DataError, match=text):
+        read(cifar_unpacked)
     path.unlink()
     with pytest.raises(DataError, match=rf"^{path} is missing\. Unpack cifar-10-python\.tar\.gz there again\.$"):
-        read(cifar_unpacked, PAIR)
+        read(cifar_unpacked)
 
 
 def test_a_damaged_archive_is_found(cifar_archive: Path) -> None:
@@ -82,25 +78,25 @@ def test_a_damaged_archive_is_found(cifar_archive: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
     said = r"is no whole cifar-10-python\.tar\.gz: its sha256 is \w+, expected \w+ \([\d,]+ bytes\)\."
     with pytest.raises(DataError, match=rf"^{path} {said} Delete it and run again\.$"):
-        read(cifar_archive, PAIR)
+        read(cifar_archive)
     own = path.rename(cifar_archive / "notes.txt")
     with pytest.raises(DataError, match=rf"^{own} {said} Name another in data\.sources\.$"):
-        read(own, PAIR)
+        read(own)
 
 
 def test_a_folder_called_train_alone_is_no_image_folder(tmp_path: Path) -> None:
     (tmp_path / "train" / "photos").mkdir(parents=True)
-    assert find(tmp_path, PAIR) is None
+    assert find(tmp_path) is None
     (tmp_path / "train" / "bird").mkdir()
-    assert find(tmp_path, PAIR) is not None
+    assert find(tmp_path) is not None
 
 
 def test_an_unpacked_folder_is_known_by_its_name_or_its_first_file(cifar_unpacked: Path, tmp_path: Path) -> None:
     renamed = (cifar_unpacked / UNPACKED).rename(tmp_path / "batches")
-    assert read(renamed, PAIR).source == str(renamed)
+    assert read(renamed).source == str(renamed)
     (tmp_path / "root" / UNPACKED).mkdir(parents=True)
     with pytest.raises(DataError, match=r"cifar-10-batches-py/data_batch_1 is missing\."):
-        read(tmp_path / "root", PAIR)
+        read(tmp_path / "root")
 
 
 def test_a_pickle_that_would_run_code_is_refused_and_runs_nothing(tmp_path: Path) -> None:
@@ -114,8 +110,6 @@ def test_a_pickle_that_would_run_code_is_refused_and_runs_nothing(tmp_path: Path
 
 
 def test_what_torchvision_reads_is_what_we_read(cifar_unpacked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from torchvision import datasets
-
     digests = list(reader().md5.items())
     monkeypatch.setattr(datasets.CIFAR10, "train_list", [list(item) for item in digests[:5]])
     monkeypatch.setattr(datasets.CIFAR10, "test_list", [list(item) for item in digests[5:]])
@@ -128,67 +122,45 @@ def test_what_torchvision_reads_is_what_we_read(cifar_unpacked: Path, monkeypatc
 
 
 def test_the_digests_are_those_that_torchvision_knows() -> None:
-    from torchvision import datasets
-
     official = datasets.CIFAR10.train_list + datasets.CIFAR10.test_list
     assert dict(official) == reader().md5
 
 
-def test_a_place_may_be_the_folder_or_file_itself(
+def test_a_place_may_be_the_folder_or_file_itself_and_a_copy_knows_its_files_and_what_verifies_them(
     cifar_unpacked: Path, cifar_archive: Path, cifar_images: Path, tmp_path: Path
 ) -> None:
-    unpacked, archive, images = (
-        cifar_unpacked / UNPACKED,
-        cifar_archive / ARCHIVE,
-        cifar_images / "cifar10",
-    )
-    for place, inside in ((cifar_unpacked, unpacked), (cifar_archive, archive), (cifar_images, images)):
-        for named in (place, inside):
-            copy = find(named, PAIR)
+    unpacked, archive, images = cifar_unpacked / UNPACKED, cifar_archive / ARCHIVE, cifar_images / "cifar10"
+    for inside, verified_by, num_files in ((unpacked, "md5", 6), (archive, "sha256", 1), (images, None, 2 * 12)):
+        for place in (inside.parent, inside):
+            copy = find(place)
             assert copy is not None and copy.place == str(inside)
+            assert (copy.verified_by, len(copy.files)) == (verified_by, num_files)
     renamed = archive.rename(tmp_path / "my.tar.gz")
-    assert read(renamed, PAIR).source == str(renamed)
-    assert find(tmp_path, PAIR) is find(tmp_path / "nowhere", PAIR) is None
-
-
-def test_what_a_copy_is_verified_by_and_made_of(cifar_unpacked: Path, cifar_archive: Path, cifar_images: Path) -> None:
-    found = {
-        copy.verified_by: len(copy.files)
-        for place in (cifar_unpacked, cifar_archive, cifar_images)
-        if (copy := find(place, PAIR))
-    }
-    assert found == {"md5": 6, "sha256": 1, None: 2 * 12}
+    assert read(renamed).source == str(renamed)
+    assert find(tmp_path) is find(tmp_path / "nowhere") is None
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.DIRTYPE])
-def test_a_member_that_is_no_regular_file_is_refused(
-    kind: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_member_that_is_no_regular_file_is_refused(kind: bytes, tmp_path: Path, own_conf: Path) -> None:
+    path = archive_of(tmp_path, special("test_batch", kind, link_to="/etc/passwd"))
+    text = rf"^{path} has no regular file cifar-10-batches-py/test_batch\. Delete it and run again\.$"
+    with pytest.raises(DataError, match=text):
+        read(path)
+
+
+def test_a_member_that_claims_to_be_huge_is_refused(
+    tmp_path: Path, own_conf: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = archive_of(tmp_path, monkeypatch, special("test_batch", kind, link_to="/etc/passwd"))
-    with pytest.raises(
-        DataError, match=rf"^{path} has no regular file cifar-10-batches-py/test_batch\. Delete it and run again\.$"
-    ):
-        read(path, PAIR)
-
-
-def test_a_member_that_claims_to_be_huge_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cifar_files, "MOST_MEMBER_BYTES", 1000)
-    path = archive_of(tmp_path, monkeypatch)
     with pytest.raises(DataError, match=r"has no regular file cifar-10-batches-py/data_batch_1\."):
-        read(path, PAIR)
+        read(archive_of(tmp_path))
 
 
-def test_members_that_would_be_written_elsewhere_are_not_looked_at(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    evil = [
-        special("../../outside", tarfile.REGTYPE),
-        special(f"{tmp_path}/absolute", tarfile.REGTYPE),
-        special("link", tarfile.SYMTYPE, link_to=str(tmp_path)),
-        special("device", tarfile.CHRTYPE),
-    ]
-    path = archive_of(tmp_path / "root", monkeypatch, *evil)
-    assert len(read(path, PAIR).test) == 4
+def test_members_that_would_be_written_elsewhere_are_not_looked_at(tmp_path: Path, own_conf: Path) -> None:
+    outside = [special(name, tarfile.REGTYPE) for name in ("../../outside", f"{tmp_path}/absolute")]
+    link = special("link", tarfile.SYMTYPE, link_to=str(tmp_path))
+    path = archive_of(tmp_path / "root", *outside, link, special("device", tarfile.CHRTYPE))
+    assert len(read(path).test) == 4
     assert {found.name for found in tmp_path.rglob("*")} == {"root", path.name}
 
 
@@ -198,7 +170,7 @@ def special(name: str, kind: bytes, *, link_to: str = "") -> tarfile.TarInfo:
     return member
 
 
-def archive_of(folder: Path, monkeypatch: pytest.MonkeyPatch, *extra: tarfile.TarInfo) -> Path:
+def archive_of(folder: Path, *extra: tarfile.TarInfo) -> Path:
     """An archive with tiny batches and other members before them, accepted as if it were the official one."""
     folder.mkdir(exist_ok=True)
     path = folder / ARCHIVE
@@ -217,32 +189,22 @@ def archive_of(folder: Path, monkeypatch: pytest.MonkeyPatch, *extra: tarfile.Ta
 
 
 def test_a_download_is_verified_and_kept(
-    cifar_archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cifar_unpacked: Path
+    cifar_archive: Path, cifar_unpacked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     content = (cifar_archive / ARCHIVE).read_bytes()
 
     def download(urls: list[str], path: Path, finish: Any, *, max_bytes: int) -> None:
         assert (urls, max_bytes) == (["http://one"], len(content))
         path.write_bytes(b"<html>gone</html>")
-        with pytest.raises(
-            DataError, match=rf"^its sha256 is \w+, expected {facts('cifar10')['archive_sha256']} \(17 bytes\)$"
-        ):
+        text = rf"^its sha256 is \w+, expected {facts('cifar10')['archive_sha256']} \(17 bytes\)$"
+        with pytest.raises(DataError, match=text):
             finish(path)
         path.write_bytes(content)
         finish(path)
 
     monkeypatch.setattr(cifar_files, "download", download)
     reader().fetch(["http://one"], tmp_path)
-    assert torch.equal(read(tmp_path, PAIR).train.pixels, read(cifar_unpacked, PAIR).train.pixels)
+    assert torch.equal(read(tmp_path).train.pixels, read(cifar_unpacked).train.pixels)
     monkeypatch.setattr(cifar_files, "download", lambda *arguments: pytest.fail("what is there is downloaded again"))
     reader().fetch(["http://one"], tmp_path)
     reader().fetch(["http://one"], cifar_unpacked)
-
-
-def test_a_failed_download_names_the_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def download(*arguments: Any, **named: Any) -> None:
-        raise DataError("could not be downloaded (reasons)")
-
-    monkeypatch.setattr(cifar_files, "download", download)
-    with pytest.raises(DataError, match=r"^cifar-10-python\.tar\.gz could not be downloaded \(reasons\)$"):
-        reader().fetch(["http://one"], tmp_path)

@@ -1,32 +1,38 @@
 import errno
 import hashlib
+import io
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
 
 from src.datasets import download, transfer
 from src.errors import CannotWrite, DataError
-from tests.datasets.mirror import CONTENT, Handler, Mirror, running_mirror
+from tests.datasets.mirror import CONTENT, Mirror
+from tests.runs import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
+Patch = pytest.MonkeyPatch
 CONNECT, GETADDRINFO = socket.socket.connect, socket.getaddrinfo
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
 @pytest.fixture
-def mirror(monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
+def mirror(monkeypatch: Patch) -> Iterator[Mirror]:
     monkeypatch.setattr(socket.socket, "connect", CONNECT)
     monkeypatch.setattr(socket, "getaddrinfo", GETADDRINFO)
-    with running_mirror() as mirror:
+    with Mirror() as mirror:
+        Thread(target=mirror.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         yield mirror
+        mirror.over.set()
+        mirror.shutdown()
 
 
 def check(path: Path) -> None:
@@ -35,17 +41,14 @@ def check(path: Path) -> None:
         raise DataError(f"its sha256 is {found}, expected {SHA256}")
 
 
-def falling_silent_the_second_time(mirror: Mirror) -> Callable[[Handler, int], None]:
-    stalls = Handler.stalls
-
-    def answer(handler: Handler, start: int) -> None:
-        (stalls if mirror.requests()["stalls"] == 1 else Handler.never_answers)(handler, start)
-
-    return answer
+def fetch(mirror: Mirror, folder: Path, *behaviours: str) -> None:
+    urls = [mirror.url(behaviour) for behaviour in behaviours]
+    download.download(urls, folder / "file", check, max_bytes=len(CONTENT))
 
 
-def fetch(mirror: Mirror, path: Path, *behaviours: str, max_bytes: int = len(CONTENT)) -> None:
-    download.download([mirror.url(behaviour) for behaviour in behaviours], path, check, max_bytes=max_bytes)
+def fetch_all(mirror: Mirror, folder: Path, *behaviours: str) -> None:
+    fetch(mirror, folder, *behaviours)
+    assert (folder / "file").read_bytes() == CONTENT
 
 
 def names(folder: Path) -> set[str]:
@@ -54,109 +57,92 @@ def names(folder: Path) -> set[str]:
 
 @pytest.mark.parametrize("behaviour", ["good", "slow", "redirects", "no_ranges"])
 def test_a_file_arrives_whole_and_nothing_is_left_beside_it(mirror: Mirror, tmp_path: Path, behaviour: str) -> None:
-    fetch(mirror, tmp_path / "new" / "file", behaviour)
-    assert (tmp_path / "new" / "file").read_bytes() == CONTENT
+    fetch_all(mirror, tmp_path / "new", behaviour)
     assert names(tmp_path / "new") == {"file", "file.lock"}
 
 
 @pytest.mark.parametrize(
     ("behaviour", "reason"),
     [
-        ("gone", "404 Not Found"),
-        ("wrong", f"its sha256 is .*, expected {SHA256}"),
-        ("other", f"its sha256 is .*, expected {SHA256}"),
+        *[("gone", "404 Not Found"), ("never_answers", r"no answer within 0\.5 s")],
+        *[(behaviour, f"its sha256 is .*, expected {SHA256}") for behaviour in ("wrong", "other")],
         ("huge", r"has 10,995,116,277,760 bytes, expected no more than 2,097,152"),
-        ("endless", r"sends more than 2,097,152 bytes"),
-        ("never_answers", r"no answer within 0\.5 s"),
-        ("stalls", r"slower than 100 kB/s for 0\.4 s"),
+        *[("endless", r"sends more than 2,097,152 bytes"), ("stalls", r"slower than 100 kB/s for 0\.4 s")],
         ("falls_silent", r"sent nothing for 0\.4 s"),
         ("closes_early", r"broke off after 600,000 of 2,097,152 bytes"),
     ],
 )
 def test_a_bad_source_is_left_for_the_next_one_and_named_with_its_reason_if_there_is_none(
-    mirror: Mirror, tmp_path: Path, behaviour: str, reason: str, monkeypatch: pytest.MonkeyPatch
+    mirror: Mirror, tmp_path: Path, behaviour: str, reason: str, monkeypatch: Patch
 ) -> None:
     monkeypatch.setattr(download, "CONNECT_SECONDS", 0.5)
     monkeypatch.setattr(transfer, "STALL_SECONDS", 0.4)
-    if behaviour == "stalls":  # when it is asked again, with patience, it falls silent
-        monkeypatch.setattr(Handler, "stalls", falling_silent_the_second_time(mirror))
-    with pytest.raises(
-        DataError, match=rf"^could not be downloaded \(.*/{behaviour}/file: {reason}; .*/gone/file: 404"
-    ):
-        fetch(mirror, tmp_path / "file", behaviour, "gone")
+    text = rf"^could not be downloaded \(.*/{behaviour}/file: {reason}; .*/gone/file: 404"
+    with pytest.raises(DataError, match=text):
+        fetch(mirror, tmp_path, behaviour, "gone")
     if behaviour in ("wrong", "other"):
         assert names(tmp_path) == {"file.lock"}  # nothing of it is kept
     assert "file" not in names(tmp_path)
-    fetch(mirror, tmp_path / "file", behaviour, "good")
-    assert (tmp_path / "file").read_bytes() == CONTENT
+    fetch_all(mirror, tmp_path, behaviour, "good")
     assert mirror.requests()["good"] >= 1
 
 
 @pytest.mark.parametrize("behaviour", ["falls_silent", "closes_early"])
 def test_what_has_arrived_is_kept_and_the_next_source_and_the_next_run_go_on_from_there(
-    mirror: Mirror, tmp_path: Path, behaviour: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    mirror: Mirror, tmp_path: Path, behaviour: str, monkeypatch: Patch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
     monkeypatch.setattr(transfer, "STALL_SECONDS", 0.4)
-    with pytest.raises(DataError, match=r"; [\d,]+ bytes are kept, and the next run goes on from there\)$"):
-        fetch(mirror, tmp_path / "file", behaviour, "gone")
+    with pytest.raises(DataError, match=r"; [\d,]+ bytes are kept, and the next run continues from there\)$"):
+        fetch(mirror, tmp_path, behaviour, "gone")
     kept = (tmp_path / "file.part").stat().st_size
     assert kept >= 500_000
-    fetch(mirror, tmp_path / "file", "good")
+    fetch_all(mirror, tmp_path, "good")
     assert mirror.asked[-1] == ("good", kept)
     assert caplog.messages[-1] == f"downloading {mirror.url('good')} (from byte {kept:,} on)"
-    assert (tmp_path / "file").read_bytes() == CONTENT
-
-
-def test_a_source_that_breaks_off_is_asked_again_as_long_as_it_sends_much(
-    mirror: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(transfer, "WORTH_ASKING_AGAIN", 500_000)
-    fetch(mirror, tmp_path / "file", "closes_early")
-    assert mirror.asked == [("closes_early", start) for start in (0, 600_000, 1_200_000, 1_800_000)]
-    assert (tmp_path / "file").read_bytes() == CONTENT
 
 
 def test_a_slow_source_is_borne_with_when_no_other_has_the_file(
-    mirror: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    mirror: Mirror, tmp_path: Path, monkeypatch: Patch
 ) -> None:
     monkeypatch.setattr(transfer, "STALL_SECONDS", 0.5)
     monkeypatch.setattr(transfer, "STALL_BYTES_PER_SECOND", 10_000_000)
-    fetch(mirror, tmp_path / "file", "slow", "gone")
-    assert (tmp_path / "file").read_bytes() == CONTENT
+    fetch_all(mirror, tmp_path, "slow", "gone")
     (_, first), (gone, _), (_, second) = mirror.asked
     assert (first, gone) == (0, "gone") and second > 0
-    fetch(mirror, tmp_path / "file 2", "slow", "good")
+    fetch(mirror, tmp_path / "another", "slow", "good")
     assert mirror.asked[-1][0] == "good"
 
 
 @pytest.mark.parametrize("behaviour", ["wrong", "other", "breaks_off_whole", "endless", "huge", "gone"])
 def test_what_good_sources_have_sent_is_not_lost_to_a_bad_one(mirror: Mirror, tmp_path: Path, behaviour: str) -> None:
-    kept = CONTENT[:1_500_000]
-    (tmp_path / "file.part").write_bytes(kept)
+    (tmp_path / "file.part").write_bytes(CONTENT[:1_500_000])
     with pytest.raises(DataError, match=r"1,500,000 bytes are kept"):
-        fetch(mirror, tmp_path / "file", behaviour)
-    assert (tmp_path / "file.part").read_bytes() == kept
-    fetch(mirror, tmp_path / "file", behaviour, "good")
+        fetch(mirror, tmp_path, behaviour)
+    assert (tmp_path / "file.part").read_bytes() == CONTENT[:1_500_000]
+    fetch_all(mirror, tmp_path, behaviour, "good")
     assert mirror.asked[-1] == ("good", 1_500_000)
-    assert (tmp_path / "file").read_bytes() == CONTENT
     assert names(tmp_path) == {"file", "file.lock"}
 
 
-def test_a_source_that_cannot_continue_sends_all_of_it(mirror: Mirror, tmp_path: Path) -> None:
-    (tmp_path / "file.part").write_bytes(CONTENT[:1_500_000])
-    fetch(mirror, tmp_path / "file", "no_ranges")
-    assert mirror.asked == [("no_ranges", 1_500_000), ("no_ranges", 0)]
-    assert (tmp_path / "file").read_bytes() == CONTENT
-
-
-def test_what_a_source_sent_that_broke_off_and_cannot_continue_is_of_use_to_the_next(
-    mirror: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("left", "starts"),
+    [
+        pytest.param(b"", {"closes_early": [0, 600_000, 1_200_000, 1_800_000]}, id="what breaks off is asked again"),
+        pytest.param(CONTENT[:1_500_000], {"no_ranges": [1_500_000, 0]}, id="one that cannot continue sends all of it"),
+        pytest.param(b"", {"breaks_off_whole": [0, 5000], "good": [5000]}, id="what it sent is of use to the next"),
+        pytest.param(b"of something else", {"good": [17, 0]}, id="a part that does not fit is thrown away"),
+        pytest.param(CONTENT, {"good": [len(CONTENT)]}, id="a part that is the whole is recognized"),
+        pytest.param(CONTENT + b"x", {"good": [len(CONTENT) + 1, 0]}, id="a part that is more is recognized"),
+    ],
+)
+def test_sources_are_asked_for_what_is_missing_and_for_the_whole_file_if_that_does_not_fit(
+    mirror: Mirror, tmp_path: Path, left: bytes, starts: dict[str, list[int]], monkeypatch: Patch
 ) -> None:
     monkeypatch.setattr(transfer, "WORTH_ASKING_AGAIN", 1000)
-    fetch(mirror, tmp_path / "file", "breaks_off_whole", "good")
-    assert mirror.asked == [("breaks_off_whole", 0), ("breaks_off_whole", 5000), ("good", 5000)]
-    assert (tmp_path / "file").read_bytes() == CONTENT
+    (tmp_path / "file.part").write_bytes(left)
+    fetch_all(mirror, tmp_path, *starts)
+    assert mirror.asked == [(behaviour, start) for behaviour, asked in starts.items() for start in asked]
 
 
 def test_where_there_is_no_packed_file_the_unpacked_one_is_fetched(mirror: Mirror, tmp_path: Path) -> None:
@@ -164,23 +150,6 @@ def test_where_there_is_no_packed_file_the_unpacked_one_is_fetched(mirror: Mirro
     assert (tmp_path / "file").read_bytes() == CONTENT
     with pytest.raises(DataError, match=r"^could not be downloaded \([^;]*/file\.tar\.gz: 404 Not Found\)$"):
         download.download([mirror.url("plain", "file.tar.gz")], tmp_path / "other", check, max_bytes=len(CONTENT))
-
-
-def test_a_part_that_does_not_fit_is_thrown_away_and_the_file_fetched_anew(mirror: Mirror, tmp_path: Path) -> None:
-    (tmp_path / "file.part").write_bytes(b"of something else")
-    fetch(mirror, tmp_path / "file", "good")
-    assert mirror.asked == [("good", 17), ("good", 0)]
-    assert (tmp_path / "file").read_bytes() == CONTENT
-
-
-@pytest.mark.parametrize(("left", "requests"), [(CONTENT, 1), (CONTENT + b"x", 2)])
-def test_a_part_that_is_the_whole_or_more_is_recognized(
-    mirror: Mirror, tmp_path: Path, left: bytes, requests: int
-) -> None:
-    (tmp_path / "file.part").write_bytes(left)
-    fetch(mirror, tmp_path / "file", "good")
-    assert len(mirror.asked) == requests
-    assert (tmp_path / "file").read_bytes() == CONTENT
 
 
 def test_without_a_network_all_sources_are_tried_in_little_time(tmp_path: Path) -> None:
@@ -194,42 +163,28 @@ def test_without_a_network_all_sources_are_tried_in_little_time(tmp_path: Path) 
 
 
 def test_after_one_source_has_not_answered_the_others_are_given_less_time(
-    mirror: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    mirror: Mirror, tmp_path: Path, monkeypatch: Patch
 ) -> None:
     monkeypatch.setattr(download, "CONNECT_SECONDS", 0.6)
     monkeypatch.setattr(download, "IMPATIENT_SECONDS", 0.2)
     with pytest.raises(DataError, match=r"no answer within 0\.6 s; .*no answer within 0\.2 s; .*within 0\.2 s\)$"):
-        fetch(mirror, tmp_path / "file", "never_answers", "never_answers", "never_answers")
+        fetch(mirror, tmp_path, "never_answers", "never_answers", "never_answers")
+
+
+class FullDisk(io.FileIO):
+    def write(self, piece: Any) -> int:
+        if self.tell() > 100_000:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return super().write(piece)
 
 
 def test_a_full_disk_is_told_and_leaves_no_file_under_its_name(
-    mirror: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    mirror: Mirror, tmp_path: Path, monkeypatch: Patch
 ) -> None:
-    class FullDisk:
-        def __init__(self, file: Any) -> None:
-            self.file = file
-
-        def __enter__(self) -> "FullDisk":
-            return self
-
-        def __exit__(self, *error: object) -> None:
-            self.file.close()
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(self.file, name)
-
-        def write(self, piece: bytes) -> int:
-            if self.file.tell() > 100_000:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            return int(self.file.write(piece))
-
-    opened = Path.open
-    monkeypatch.setattr(Path, "open", lambda path, mode: FullDisk(opened(path, mode)))
-    with pytest.raises(
-        CannotWrite,
-        match=r"^could not write .*/file \(No space left on device; 1\d\d,\d\d\d bytes are kept, .*\)\. Make room,",
-    ):
-        fetch(mirror, tmp_path / "file", "good", "good")
+    monkeypatch.setattr(Path, "open", lambda path, mode: FullDisk(path, mode))
+    text = r"^could not write .*/file \(No space left on device; 1\d\d,\d\d\d bytes are kept, .*\)\. Make room,"
+    with pytest.raises(CannotWrite, match=text):
+        fetch(mirror, tmp_path, "good", "good")
     assert mirror.requests() == {"good": 1}  # another source would not help
     assert "file" not in names(tmp_path)
 
@@ -237,7 +192,7 @@ def test_a_full_disk_is_told_and_leaves_no_file_under_its_name(
 def test_a_folder_that_cannot_be_made_is_told(mirror: Mirror, tmp_path: Path) -> None:
     (tmp_path / "taken").touch()
     with pytest.raises(CannotWrite, match=r"^could not write .*/taken/file \((Not a directory|File exists)\)\. Make"):
-        fetch(mirror, tmp_path / "taken" / "file", "good")
+        fetch(mirror, tmp_path / "taken", "good")
 
 
 DOWNLOAD = f"""

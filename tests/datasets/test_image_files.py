@@ -14,8 +14,10 @@ import torch
 from PIL import Image
 
 from src.datasets import image_files
+from src.datasets.facts import DataSet
 from src.errors import DataError
 from tests.data_files import data_set
+from tests.runs import ROOT
 
 CIFAR10, FASHION_MNIST = data_set("cifar10"), data_set("fashion_mnist")
 
@@ -30,57 +32,49 @@ def noise(*shape: int) -> numpy.ndarray:
     return numpy.random.default_rng(0).integers(0, 256, shape, dtype=numpy.uint8)
 
 
-def test_an_image_of_the_training_size_is_taken_byte_for_byte(tmp_path: Path) -> None:
+def plain(value: object, *shape: int, dtype: type = numpy.uint8) -> numpy.ndarray:
+    return numpy.full(shape, value, dtype)
+
+
+def test_an_image_of_the_training_size_is_taken_byte_for_byte_or_inverted(tmp_path: Path) -> None:
     colour, grey = noise(32, 32, 3), noise(28, 28)
     photo = image_files.read(saved(tmp_path / "a.png", colour), CIFAR10)
     assert torch.equal(photo.pixels, torch.from_numpy(colour).permute(2, 0, 1)) and photo.notes == []
-    assert torch.equal(
-        image_files.read(saved(tmp_path / "b.png", grey), FASHION_MNIST).pixels[0], torch.from_numpy(grey)
-    )
+    path = saved(tmp_path / "b.png", grey)
+    assert torch.equal(image_files.read(path, FASHION_MNIST).pixels[0], torch.from_numpy(grey))
+    assert torch.equal(image_files.read(path, FASHION_MNIST, invert=True).pixels[0], 255 - torch.from_numpy(grey))
 
 
-def test_inverting_makes_dark_what_is_light(tmp_path: Path) -> None:
-    grey = noise(28, 28)
-    photo = image_files.read(saved(tmp_path / "a.png", grey), FASHION_MNIST, invert=True)
-    assert torch.equal(photo.pixels[0], 255 - torch.from_numpy(grey))
+WIDE = numpy.pad(plain(200, 64, 64, 3), ((0, 0), (68, 68), (0, 0)))  # black on both sides
 
 
-def test_colours_are_made_grey_and_grey_is_made_colours(tmp_path: Path) -> None:
-    grey = numpy.full((40, 40), 90, numpy.uint8)
-    assert (image_files.read(saved(tmp_path / "a.png", grey), CIFAR10).pixels == 90).all()
-    green = numpy.zeros((28, 28, 3), numpy.uint8) + numpy.array([0, 255, 0], numpy.uint8)
-    assert (image_files.read(saved(tmp_path / "b.png", green), FASHION_MNIST).pixels == 150).all()  # its luma
-
-
-def test_the_middle_square_is_taken_and_resized(tmp_path: Path) -> None:
-    wide = numpy.zeros((64, 200, 3), numpy.uint8)
-    wide[:, 68:132] = 200
-    photo = image_files.read(saved(tmp_path / "a.png", wide), CIFAR10)
-    assert (photo.pixels == 200).all()
-    assert photo.notes == ["the middle square of 200x64"]
+@pytest.mark.parametrize(
+    ("array", "data_set", "value", "note"),
+    [
+        pytest.param(plain(90, 40, 40), CIFAR10, 90, "", id="grey is made colours"),
+        pytest.param(plain((0, 255, 0), 28, 28, 3), FASHION_MNIST, 150, "", id="colours are made grey, by their luma"),
+        pytest.param(plain(77, 1, 1, 3), CIFAR10, 77, "enlarged from 1x1", id="one pixel is enlarged"),
+        pytest.param(plain(30000, 28, 28, dtype=numpy.uint16), FASHION_MNIST, 117, "16 bits made 8", id="16 bits"),
+        pytest.param(WIDE, CIFAR10, 200, "the middle square of 200x64", id="the middle square is taken and resized"),
+    ],
+)
+def test_an_image_of_any_kind_is_made_one_as_in_training_and_what_was_done_is_noted(
+    array: numpy.ndarray, data_set: DataSet, value: int, note: str, tmp_path: Path
+) -> None:
+    photo = image_files.read(saved(tmp_path / "a.png", array), data_set)
+    assert (photo.pixels == value).all() and ", ".join(photo.notes) == note
 
 
 def test_a_photo_is_turned_as_the_camera_was_held(tmp_path: Path) -> None:
-    array = numpy.zeros((32, 32), numpy.uint8)
-    array[:16] = 255
+    array = numpy.pad(plain(255, 16, 32), ((0, 16), (0, 0)))  # the lower half is black
     exif = Image.Exif()
     exif[image_files.ORIENTATION] = 6  # to be turned to the right by a quarter
     turned = image_files.read(saved(tmp_path / "a.png", array, "RGB", exif=exif), CIFAR10).pixels
     assert (turned[:, :, 16:] == 255).all() and (turned[:, :, :16] == 0).all()
 
 
-def test_one_pixel_is_enlarged(tmp_path: Path) -> None:
-    photo = image_files.read(saved(tmp_path / "a.png", numpy.full((1, 1, 3), 77, numpy.uint8)), CIFAR10)
-    assert (photo.pixels == 77).all() and photo.notes == ["enlarged from 1x1"]
-
-
-def test_sixteen_bits_are_scaled_to_eight(tmp_path: Path) -> None:
-    photo = image_files.read(saved(tmp_path / "a.png", numpy.full((28, 28), 30000, numpy.uint16)), FASHION_MNIST)
-    assert (photo.pixels == 30000 >> 8).all() and photo.notes == ["16 bits made 8"]
-
-
 def test_cmyk_is_made_rgb(tmp_path: Path) -> None:
-    photo = image_files.read(saved(tmp_path / "a.jpg", numpy.full((32, 32, 3), 200, numpy.uint8), "CMYK"), CIFAR10)
+    photo = image_files.read(saved(tmp_path / "a.jpg", plain(200, 32, 32, 3), "CMYK"), CIFAR10)
     assert photo.pixels.float().mean() == pytest.approx(200, abs=3) and photo.notes == ["CMYK made RGB"]
 
 
@@ -92,8 +86,7 @@ def test_of_an_animation_the_first_frame_is_taken(tmp_path: Path) -> None:
 
 
 def test_what_is_transparent_becomes_white(tmp_path: Path) -> None:
-    array = numpy.zeros((32, 32, 4), numpy.uint8)
-    array[:16, :, 3] = 255
+    array = numpy.pad(plain((0, 0, 0, 255), 16, 32, 4), ((0, 16), (0, 0), (0, 0)))  # the lower half is transparent
     photo = image_files.read(saved(tmp_path / "a.png", array), CIFAR10)
     assert (photo.pixels[:, :16] == 0).all() and (photo.pixels[:, 16:] == 255).all()
     assert photo.notes == ["transparent parts made white"]
@@ -115,12 +108,9 @@ def test_what_is_no_image_is_refused_and_not_run(content: bytes, tmp_path: Path)
 
 
 def test_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe")
-    for path, reason in (
-        (tmp_path / "pipe", "is no file"),
-        (Path("/dev/zero"), "is no file"),
-        (tmp_path / "x", "does not exist"),
-    ):
+    pipe, missing = tmp_path / "pipe", tmp_path / "x"
+    os.mkfifo(pipe)
+    for path, reason in ((pipe, "is no file"), (Path("/dev/zero"), "is no file"), (missing, "does not exist")):
         with pytest.raises(DataError, match=reason):
             image_files.read(path, CIFAR10)
 
@@ -133,8 +123,7 @@ def png(width: int, height: int, *, rows: int | None = None) -> bytes:
 
     head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     compressor = zlib.compressobj()
-    data = b"".join(compressor.compress(bytes(width + 1)) for _ in range(rows or height))
-    data += compressor.flush()
+    data = b"".join(compressor.compress(bytes(width + 1)) for _ in range(rows or height)) + compressor.flush()
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 
 
@@ -149,8 +138,7 @@ def test_large_images_of_any_kind_need_no_gigabyte(mode: str, tmp_path: Path) ->
         f"assert image_files.read(Path({str(path)!r}), data_set('cifar10')).pixels.shape == (3, 32, 32)\n"
         "print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e3)"
     )
-    root = Path(__file__).resolve().parents[2]
-    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert float(done.stdout) < 1000
 
 

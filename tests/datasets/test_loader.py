@@ -1,6 +1,10 @@
+from itertools import chain
+from typing import Any
+
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 from torchvision.transforms import Compose, Normalize, ToTensor
 
 from src.datasets.augment import Augmented
@@ -10,37 +14,51 @@ from src.datasets.loader import Batches, Shuffle
 MEAN, STD = [0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616]
 
 
-def everything(images: Images) -> Split:
-    return Split(images, torch.arange(len(images)))
+def everything(pixels: Tensor) -> Split:
+    """Images whose label is their row."""
+    return Split(Images(pixels, torch.arange(len(pixels))), torch.arange(len(pixels)))
 
 
 def numbered(count: int) -> Split:
-    """Images whose label is their row."""
-    pixels = torch.arange(count * 12, dtype=torch.uint8).view(count, 3, 2, 2)
-    return everything(Images(pixels, torch.arange(count)))
+    return everything(torch.arange(count * 12, dtype=torch.uint8).view(count, 3, 2, 2))
+
+
+def random_images(count: int, lowest: int = 0) -> Split:
+    generator = torch.Generator().manual_seed(0)
+    return everything(torch.randint(lowest, 256, (count, 3, 8, 8), dtype=torch.uint8, generator=generator))
+
+
+def batches_of(split: Split, batch_size: Any, seed: int | None = 0, **settings: Any) -> Batches:
+    """Shuffled, unless the seed is None."""
+    shuffle = None if seed is None else Shuffle(len(split), seed=seed)
+    return Batches(split, **{"batch_size": batch_size, "normalize": None, "shuffle": shuffle} | settings)
+
+
+def training(count: int, batch_size: Any, **settings: int) -> Batches:
+    return batches_of(numbered(count), batch_size, **settings)
+
+
+def in_epoch(batches: Batches, number: int) -> Batches:
+    if batches.sampler is not None:
+        batches.sampler.set_epoch(number)
+    return batches
+
+
+def labels_of(batches: Batches, number: int = 0) -> list[list[int]]:
+    return [labels.tolist() for _, labels in in_epoch(batches, number)]
 
 
 def epoch(batches: Batches, number: int = 0) -> list[int]:
-    if batches.sampler is not None:
-        batches.sampler.set_epoch(number)
-    return torch.cat([labels for _, labels in batches]).tolist()
-
-
-def training(count: int, batch_size: object, seed: int = 0, **settings: int) -> Batches:
-    shuffle = Shuffle(count, seed=seed)
-    return Batches(numbered(count), batch_size=batch_size, normalize=None, shuffle=shuffle, **settings)  # type: ignore
+    return list(chain(*labels_of(batches, number)))
 
 
 @pytest.mark.parametrize("normalize", [None, (MEAN, STD)])
 def test_pixels_equal_torchvisions_to_tensor_and_normalize(normalize: tuple[list[float], list[float]] | None) -> None:
-    pixels = torch.randint(256, (9, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    batches = Batches(
-        everything(Images(pixels, torch.arange(9))), batch_size=4, normalize=normalize, shuffle=Shuffle(9, seed=0)
-    )
+    split = random_images(9)
     transform = Compose([ToTensor(), *([Normalize(*normalize)] if normalize else [])])
-    for images, labels in batches:
+    for images, labels in batches_of(split, 4, normalize=normalize):
         for image, row in zip(images, labels, strict=True):
-            expected = transform(Image.fromarray(pixels[row].permute(1, 2, 0).numpy()))
+            expected = transform(Image.fromarray(split.images.pixels[row].permute(1, 2, 0).numpy()))
             assert torch.equal(image, expected)
 
 
@@ -48,8 +66,7 @@ def test_every_image_comes_once_an_epoch_in_another_order_each() -> None:
     batches = training(100, 32)
     assert sorted(epoch(batches, 0)) == sorted(epoch(batches, 1)) == list(range(100))
     assert epoch(batches, 0) != epoch(batches, 1)
-    assert [len(labels) for _, labels in batches] == [32, 32, 32, 4]
-    assert len(batches) == 4
+    assert [len(labels) for _, labels in batches] == [32, 32, 32, 4] and len(batches) == 4
 
 
 def test_the_order_depends_on_the_seed_and_the_epoch_alone() -> None:
@@ -64,26 +81,25 @@ def test_the_order_depends_on_the_seed_and_the_epoch_alone() -> None:
 
 def test_full_is_one_batch_of_everything() -> None:
     batches = training(200, "full")
-    assert len(batches) == 1
-    assert sorted(epoch(batches)) == list(range(200))
+    assert len(batches) == 1 and sorted(epoch(batches)) == list(range(200))
 
 
 def test_without_shuffle_the_order_is_that_on_disk() -> None:
-    assert epoch(Batches(numbered(10), batch_size=4, normalize=None, shuffle=None)) == list(range(10))
+    assert epoch(batches_of(numbered(10), 4, seed=None)) == list(range(10))
 
 
 def test_normalizing_leaves_the_stored_bytes_alone() -> None:
     split = numbered(6)
     before = split.images.pixels.clone()
-    list(Batches(split, batch_size=2, normalize=(MEAN, STD), shuffle=None))
+    list(batches_of(split, 2, seed=None, normalize=(MEAN, STD)))
     assert torch.equal(split.images.pixels, before)
 
 
 def test_a_split_shows_its_rows_alone_and_copies_nothing() -> None:
     images = numbered(10).images
     split = Split(images, torch.tensor([7, 2, 5]))
-    assert epoch(Batches(split, batch_size=2, normalize=None, shuffle=None)) == [7, 2, 5]
-    batches = Batches(split, batch_size=2, normalize=None, shuffle=Shuffle(3, seed=0))
+    assert epoch(batches_of(split, 2, seed=None)) == [7, 2, 5]
+    batches = batches_of(split, 2)
     assert sorted(epoch(batches)) == [2, 5, 7]
     assert batches.split.images.pixels is images.pixels
     for pixels, labels in batches:
@@ -93,8 +109,7 @@ def test_a_split_shows_its_rows_alone_and_copies_nothing() -> None:
 @pytest.mark.parametrize("count", [96, 97, 127])
 def test_drop_last_leaves_out_a_smaller_last_batch(count: int) -> None:
     batches = training(count, 32, drop_last=True)
-    assert [len(labels) for _, labels in batches] == [32, 32, 32]
-    assert len(batches) == 3
+    assert [len(labels) for _, labels in batches] == [32, 32, 32] and len(batches) == 3
     assert epoch(batches) == epoch(training(count, 32))[:96]
     ranks = [training(count, 32, drop_last=True, rank=rank, world_size=2) for rank in range(2)]
     assert [len(list(batches)) for batches in ranks] == [len(batches) for batches in ranks] == [3, 3]
@@ -102,55 +117,36 @@ def test_drop_last_leaves_out_a_smaller_last_batch(count: int) -> None:
 
 @pytest.mark.parametrize("done", [0, 1, 3, 4])
 def test_a_resumed_iteration_goes_on_with_the_same_batches(done: int) -> None:
-    whole = {number: [labels.tolist() for labels in labels_of(training(100, 32), number)] for number in (4, 5)}
+    whole = {number: labels_of(training(100, 32), number) for number in (4, 5)}
     batches = training(100, 32)
-    batches.sampler.set_epoch(4)  # type: ignore[union-attr]
-    iterator = iter(batches)
+    iterator = iter(in_epoch(batches, 4))
     for _ in range(done):
         next(iterator)
-    state = batches.state_dict()
-    other = training(100, 32)
+    state, other = batches.state_dict(), training(100, 32)
     other.load_state_dict(state)
-    assert [labels.tolist() for labels in labels_of(other, 4)] == whole[4][done:]
-    assert [labels.tolist() for labels in labels_of(other, 4)] == whole[4]  # the next time, all of them
-    assert [labels.tolist() for labels in labels_of(other, 5)] == whole[5]
+    assert labels_of(other, 4) == whole[4][done:]
+    assert labels_of(other, 4) == whole[4]  # the next time, all of them
+    assert labels_of(other, 5) == whole[5]
     other.load_state_dict(state)
-    assert [labels.tolist() for labels in labels_of(other, 5)] == whole[5]  # another epoch begins at its beginning
+    assert labels_of(other, 5) == whole[5]  # another epoch begins at its beginning
 
 
 def test_a_state_is_plain_numbers_and_tells_of_the_batches_handed_out() -> None:
     batches = training(100, 32)
     assert batches.state_dict() == {"epoch": 0, "batches": 0}
-    batches.sampler.set_epoch(3)  # type: ignore[union-attr]
-    for number, _ in enumerate(batches, start=1):
+    for number, _ in enumerate(in_epoch(batches, 3), start=1):
         assert batches.state_dict() == {"epoch": 3, "batches": number}
 
 
-def labels_of(batches: Batches, number: int) -> list[torch.Tensor]:
-    batches.sampler.set_epoch(number)  # type: ignore[union-attr]
-    return [labels for _, labels in batches]
-
-
 def augmented(batch_size: int, seed: int = 0) -> Batches:
-    pixels = torch.randint(1, 256, (50, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    split = everything(Images(pixels, torch.arange(50)))
-    shuffle = Shuffle(50, seed=seed)
-    return Batches(
-        split,
-        batch_size=batch_size,
-        normalize=(MEAN, STD),
-        shuffle=shuffle,
-        augmented=Augmented(split, shift=2, flip=True),
-    )
+    split = random_images(50, lowest=1)
+    settings = {"normalize": (MEAN, STD), "augmented": Augmented(split, shift=2, flip=True)}
+    return batches_of(split, batch_size, seed, **settings)
 
 
 def pictures(batches: Batches, number: int) -> dict[int, bytes]:
-    batches.sampler.set_epoch(number)  # type: ignore[union-attr]
-    return {
-        int(label): image.numpy().tobytes()
-        for images, labels in batches
-        for image, label in zip(images, labels, strict=True)
-    }
+    pairs = chain(*(zip(labels.tolist(), images, strict=True) for images, labels in in_epoch(batches, number)))
+    return {label: image.numpy().tobytes() for label, image in pairs}
 
 
 def test_augmented_images_depend_on_the_seed_and_the_epoch_alone_and_keep_their_labels() -> None:
@@ -165,8 +161,7 @@ def test_augmented_images_depend_on_the_seed_and_the_epoch_alone_and_keep_their_
 
 def test_augmented_batches_are_normalized_after_black_has_moved_in() -> None:
     black = (0 - torch.tensor(MEAN)) / torch.tensor(STD)
-    batches = augmented(50)
-    (images, _), *_ = batches
+    ((images, _),) = augmented(50)
     corners = images[:, :, [0, 0, -1, -1], [0, -1, 0, -1]]  # (50, 3, 4)
     is_black = torch.isclose(corners, black.view(1, 3, 1)).all(dim=1)
     assert is_black.any(dim=1).sum() > 25  # a corner of most images, and never of an image that has not moved
@@ -182,19 +177,15 @@ def test_the_order_of_a_seed_and_an_epoch_stays_what_it_was() -> None:
 @pytest.mark.parametrize("count", [96, 97, 98, 100, 131])
 def test_processes_share_every_training_batch_equally(count: int) -> None:
     ranks = [training(count, 32, rank=rank, world_size=2) for rank in range(2)]
-    alone = [labels.tolist() for _, labels in training(count, 32)]
-    shared = [[labels.tolist() for _, labels in batches] for batches in ranks]
+    shared = [labels_of(batches) for batches in ranks]
     assert len(shared[0]) == len(shared[1]) == len(ranks[0]) == len(ranks[1])
-    for whole, left, right in zip(alone, *shared, strict=False):
+    for whole, left, right in zip(labels_of(training(count, 32)), *shared, strict=False):
         assert len(left) == len(right)
         assert left + right == whole[: len(whole) // 2 * 2]
 
 
 @pytest.mark.parametrize("count", [1, 10, 11])
 def test_processes_together_evaluate_every_image_once(count: int) -> None:
-    ranks = [
-        Batches(numbered(count), batch_size=4, normalize=None, shuffle=None, rank=r, world_size=2) for r in range(2)
-    ]
-    seen = [label for batches in ranks for _, labels in batches for label in labels.tolist()]
-    assert sorted(seen) == list(range(count))
+    ranks = [batches_of(numbered(count), 4, seed=None, rank=rank, world_size=2) for rank in range(2)]
+    assert sorted(chain(*map(epoch, ranks))) == list(range(count))
     assert [len(batches) for batches in ranks] == [len(list(batches)) for batches in ranks] or count == 1

@@ -1,11 +1,12 @@
-from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
 
-from src.datasets import idx_files, sources
+from src.datasets import cifar_files, idx_files, sources
 from src.datasets.cifar_files import CifarFiles
 from src.datasets.idx_files import IdxFiles
 from src.datasets.images import OfficialSets
@@ -13,7 +14,9 @@ from src.errors import DataError
 from tests.data_files import data_set
 
 NAMES = data_set("fashion_mnist").class_names
+PAIR = ("airplane", "bird")
 WEB = "http://one"
+Patch = pytest.MonkeyPatch
 
 
 def fashion() -> IdxFiles:
@@ -21,58 +24,50 @@ def fashion() -> IdxFiles:
     return IdxFiles(data_set("fashion_mnist"))
 
 
-def read(*places: str | Path, root: Path | None = None, cache_folder: Path | None = None) -> OfficialSets:
+def cifar10() -> CifarFiles:
+    return CifarFiles(data_set("cifar10"))
+
+
+def read(*places: str | Path, root: Path = Path("nowhere"), cache_folder: Path | None = None) -> OfficialSets:
     sources.read.cache_clear()
-    return sources.read(
-        fashion(),
-        NAMES,
-        sources=tuple(map(str, places)),
-        root=root or Path("nowhere"),
-        cache_folder=cache_folder,
-    )
+    return sources.read(fashion(), NAMES, sources=tuple(map(str, places)), root=root, cache_folder=cache_folder)
+
+
+def read_cifar10(place: Path, class_names: tuple[str, ...], cache_folder: Path) -> OfficialSets:
+    return sources.read(cifar10(), class_names, sources=(str(place),), root=place, cache_folder=cache_folder)
 
 
 @pytest.fixture
-def fetched(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], Path]]:
-    """What was asked of the downloads, none of which succeeds."""
-    asked = []
-
-    def fetch(self: IdxFiles, urls: Sequence[str], root: Path) -> None:
-        asked.append((list(urls), root))
-        raise DataError("the files could not be downloaded (reasons)")
-
+def fetch(monkeypatch: Patch) -> Mock:
+    """Stands for the downloads, none of which succeeds."""
+    fetch = Mock(side_effect=DataError("the files could not be downloaded (reasons)"))
     monkeypatch.setattr(IdxFiles, "fetch", fetch)
-    return asked
+    return fetch
 
 
-def test_the_first_source_that_has_the_data_is_used(fashion_root: Path, tmp_path: Path, fetched: list[Any]) -> None:
-    raw = str(fashion_root / "FashionMNIST" / "raw")
-    assert read(tmp_path / "nothing here", fashion_root, WEB).source == raw
-    assert fetched == []
-    assert read("https://one", "https://two", fashion_root, "http://three").source == raw
-    assert fetched == [(["https://one", "https://two"], Path("nowhere"))]
+def test_the_first_source_that_has_the_data_is_used(fashion_root: Path, raw: Path, fetch: Mock) -> None:
+    assert read("nothing here", fashion_root, WEB).source == str(raw)
+    fetch.assert_not_called()
+    assert read("https://one", "https://two", fashion_root, "http://three").source == str(raw)
+    fetch.assert_called_once_with(("https://one", "https://two"), Path("nowhere"))
 
 
-def test_what_is_downloaded_is_read_from_the_root(
-    fashion_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_downloaded_is_read_from_the_root(fashion_root: Path, raw: Path, monkeypatch: Patch) -> None:
     asked = []
     monkeypatch.setattr(IdxFiles, "fetch", lambda self, urls, root: asked.append(root))
-    assert read(tmp_path, WEB, root=fashion_root).source == str(fashion_root / "FashionMNIST" / "raw")
+    assert read("nothing here", WEB, root=fashion_root).source == str(raw)
     assert asked == [fashion_root]
 
 
-def test_a_damaged_copy_is_an_error_even_if_others_follow(fashion_root: Path, fetched: list[Any]) -> None:
-    path = fashion_root / "FashionMNIST" / "raw" / "t10k-labels-idx1-ubyte"
+def test_a_damaged_copy_is_an_error_even_if_others_follow(fashion_root: Path, raw: Path, fetch: Mock) -> None:
+    path = raw / "t10k-labels-idx1-ubyte"
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(DataError, match=rf"^{path} is damaged: its sha256 is "):
         read(fashion_root, WEB)
-    assert fetched == []
+    fetch.assert_not_called()
 
 
-def test_without_any_source_the_error_names_what_was_tried_and_every_way_out(
-    tmp_path: Path, fetched: list[Any]
-) -> None:
+def test_without_any_source_the_error_names_what_was_tried_and_every_way_out(tmp_path: Path, fetch: Mock) -> None:
     with pytest.raises(DataError) as caught:
         read(tmp_path / "one", tmp_path / "two", WEB, root=tmp_path / "root")
     assert str(caught.value) == (
@@ -83,28 +78,22 @@ def test_without_any_source_the_error_names_what_was_tried_and_every_way_out(
     )
 
 
-def test_the_cache_answers_until_a_file_of_the_source_changes(
-    fashion_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    raw, cache_folder = fashion_root / "FashionMNIST" / "raw", tmp_path / "cache"
-    first = read(fashion_root, cache_folder=cache_folder)
+def test_the_cache_answers_until_a_file_of_the_source_changes(raw: Path, tmp_path: Path, monkeypatch: Patch) -> None:
+    first = read(raw, cache_folder=tmp_path / "cache")
     with monkeypatch.context() as patched:
         patched.setattr(idx_files, "verified", lambda *arguments: pytest.fail("read again"))
-        second = read(fashion_root, cache_folder=cache_folder)
+        second = read(raw, cache_folder=tmp_path / "cache")
     assert torch.equal(first.train.pixels, second.train.pixels) and first.source == second.source
     path = raw / "train-labels-idx1-ubyte"
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.write_bytes(content)
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
     with pytest.raises(DataError, match=rf"^{path} is damaged"):
-        read(fashion_root, cache_folder=cache_folder)
+        read(raw, cache_folder=tmp_path / "cache")
 
 
-def test_a_copy_elsewhere_is_not_answered_from_the_cache_of_another(fashion_root: Path, tmp_path: Path) -> None:
-    read(fashion_root, cache_folder=tmp_path / "cache")
-    fashion_root.rename(tmp_path / "moved")
-    moved = read(tmp_path / "moved", cache_folder=tmp_path / "cache")
-    assert moved.source == str(tmp_path / "moved" / "FashionMNIST" / "raw")
+def test_a_copy_elsewhere_is_not_answered_from_the_cache_of_another(raw: Path, tmp_path: Path) -> None:
+    read(raw, cache_folder=tmp_path / "cache")
+    moved = raw.rename(tmp_path / "moved")
+    assert read(moved, cache_folder=tmp_path / "cache").source == str(moved)
 
 
 def test_a_root_is_never_altered(fashion_root: Path, tmp_path: Path) -> None:
@@ -114,16 +103,12 @@ def test_a_root_is_never_altered(fashion_root: Path, tmp_path: Path) -> None:
 
 
 def test_the_cache_keeps_the_selected_classes_alone(cifar_unpacked: Path, tmp_path: Path) -> None:
-    for names in (("airplane", "bird"), ("bird", "airplane"), data_set("cifar10").class_names):
-        settings: dict[str, Any] = {"root": cifar_unpacked, "cache_folder": tmp_path / "cache"}
-        sources.read(CifarFiles(data_set("cifar10")), names, sources=(str(cifar_unpacked),), **settings)
+    for names in (PAIR, PAIR[::-1], data_set("cifar10").class_names):
+        read_cifar10(cifar_unpacked, names, cache_folder=tmp_path / "cache")
     sizes = {path.name: path.stat().st_size for path in (tmp_path / "cache").glob("*_train.npz")}
-    assert set(sizes) == {
-        "cifar-10_airplane+bird_train.npz",
-        "cifar-10_bird+airplane_train.npz",
-        "cifar-10_train.npz",
-    }
-    assert 20 * 3072 < sizes["cifar-10_airplane+bird_train.npz"] < 100 * 3072 < sizes["cifar-10_train.npz"]
+    forward, backward, everything = (f"cifar-10{kind}_train.npz" for kind in ("_airplane+bird", "_bird+airplane", ""))
+    assert sizes.keys() == {forward, backward, everything}
+    assert 20 * 3072 < sizes[forward] < 100 * 3072 < sizes[everything]
 
 
 def test_a_process_reads_a_data_set_once(fashion_root: Path) -> None:
@@ -134,7 +119,7 @@ def test_a_process_reads_a_data_set_once(fashion_root: Path) -> None:
 
 
 @pytest.mark.parametrize("method", ["open", "is_file"])
-def test_what_cannot_be_read_is_named(fashion_root: Path, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+def test_what_cannot_be_read_is_named(fashion_root: Path, monkeypatch: Patch, method: str) -> None:
     allow = getattr(Path, method)
 
     def refuse(path: Path, *mode: str, **settings: Any) -> Any:
@@ -143,35 +128,40 @@ def test_what_cannot_be_read_is_named(fashion_root: Path, monkeypatch: pytest.Mo
         return allow(path, *mode, **settings)
 
     monkeypatch.setattr(Path, method, refuse)
-    with pytest.raises(
-        DataError,
-        match=r"^could not read .*/train-images-idx3-ubyte: Permission denied\. Try another data\.root or data\.sour",
-    ):
+    text = r"^could not read .*/train-images-idx3-ubyte: Permission denied\. Try another data\.root or data\.sources\.$"
+    with pytest.raises(DataError, match=text):
         read(fashion_root)
 
 
-def test_a_home_that_nobody_has_is_a_place_without_data(fetched: list[Any]) -> None:
+def test_a_home_that_nobody_has_is_a_place_without_data(fetch: Mock) -> None:
     with pytest.raises(DataError, match=r"^Fashion-MNIST was not found: ~nosuchuser/data has no FashionMNIST/raw/"):
         read("~nosuchuser/data")
 
 
-def test_a_download_that_has_failed_is_not_tried_again_by_the_next_job(fetched: list[Any], tmp_path: Path) -> None:
+def test_a_download_that_has_failed_is_not_tried_again_by_the_next_job(fetch: Mock, tmp_path: Path) -> None:
     for _ in range(2):
         with pytest.raises(DataError, match="the files could not be downloaded"):
             read(WEB, root=tmp_path)
-    assert len(fetched) == 1
+    fetch.assert_called_once()
 
 
 def test_a_copy_that_lacks_a_file_has_no_stamp_and_the_file_is_named(cifar_unpacked: Path, tmp_path: Path) -> None:
     path = cifar_unpacked / data_set("cifar10").folder / "test_batch"
     path.unlink()
-    copy = CifarFiles(data_set("cifar10")).find(cifar_unpacked, ("airplane", "bird"))
+    copy = cifar10().find(cifar_unpacked, PAIR)
     assert copy is not None and copy.stamp() is None
     with pytest.raises(DataError, match=rf"^{path} is missing\."):
-        sources.read(
-            CifarFiles(data_set("cifar10")),
-            ("airplane", "bird"),
-            sources=(str(cifar_unpacked),),
-            root=tmp_path,
-            cache_folder=tmp_path / "cache",
-        )
+        read_cifar10(cifar_unpacked, PAIR, cache_folder=tmp_path / "cache")
+
+
+@pytest.mark.parametrize(
+    ("module", "reader", "name"),
+    [(idx_files, fashion, "train-images-idx3-ubyte"), (cifar_files, cifar10, "cifar-10-python.tar.gz")],
+)
+def test_a_failed_download_names_the_file(
+    module: ModuleType, reader: Any, name: str, tmp_path: Path, monkeypatch: Patch
+) -> None:
+    monkeypatch.setattr(module, "download", Mock(side_effect=DataError("could not be downloaded (reasons)")))
+    with pytest.raises(DataError) as caught:
+        reader().fetch([WEB], tmp_path)
+    assert str(caught.value) == f"{name} could not be downloaded (reasons)"

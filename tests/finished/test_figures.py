@@ -2,22 +2,20 @@ import matplotlib
 import numpy
 import pytest
 import torch
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from src.finished.figures import (
-    DIVERGING,
-    MARK,
-    confusion_matrix,
-    image_grid,
-    learning_curves,
-    shift_curves,
-    weight_grid,
-)
+from src.finished import figures
+from src.finished.figures import MARK, confusion_matrix, image_grid, learning_curves, shift_curves, weight_grid
 
 
 def texts(figure: Figure) -> list[str]:
     return [text.get_text() for text in figure.axes[0].texts]
+
+
+def legend(axes: Axes) -> list[str]:
+    return [text.get_text() for text in axes.get_legend().get_texts()]
 
 
 def test_an_image_grid_shows_every_image_under_its_title_and_frames_some() -> None:
@@ -32,8 +30,7 @@ def test_an_image_grid_shows_every_image_under_its_title_and_frames_some() -> No
     left, _, _, top = axes.get_images()[4].get_extent()
     assert frame.get_bbox().bounds == pytest.approx((left, top, 6, 8))
     assert [text.get_color() == MARK for text in axes.texts] == [number == 4 for number in range(11)]
-    places = {tuple(image.get_extent()) for image in axes.get_images()}
-    assert len(places) == 11  # none hides another
+    assert len({tuple(image.get_extent()) for image in axes.get_images()}) == 11  # none hides another
 
 
 def test_grey_and_large_images_are_shown_too() -> None:
@@ -52,16 +49,15 @@ def test_a_title_is_not_cut_off_over_few_images() -> None:
 
 
 def test_a_grid_of_nothing_says_so() -> None:
-    assert texts(image_grid(torch.empty(0, 1, 8, 8, dtype=torch.uint8), [], title="The most confident of 0")) == [
-        "none"
-    ]
+    figure = image_grid(torch.empty(0, 1, 8, 8, dtype=torch.uint8), [], title="The most confident of 0")
+    assert texts(figure) == ["none"]
 
 
 def test_weights_share_one_scale_with_zero_in_the_middle() -> None:
     weights = torch.stack([torch.full((1, 4, 4), 0.5), torch.zeros(1, 4, 4), torch.full((1, 4, 4), -0.25)])
     figure = weight_grid(weights, ["a", "b", "c"], title="weights")
     most, zero, less = (image.get_array()[0, 0] for image in figure.axes[0].get_images())
-    colours = matplotlib.colormaps[DIVERGING]
+    colours = matplotlib.colormaps[figures.DIVERGING]
     assert numpy.allclose(most, colours(1.0)[:3]) and numpy.allclose(less, colours(0.25)[:3], atol=0.01)
     assert numpy.allclose(zero, colours(0.5)[:3], atol=0.01)
     assert texts(figure) == ["a", "b", "c"]
@@ -82,18 +78,18 @@ def test_the_confusion_matrix_shows_counts_coloured_by_the_share_of_the_true_cla
     figure = confusion_matrix(counts, ["airplane", "bird"])
     axes = figure.axes[0]
     assert texts(figure) == ["1,500", "500", "0", "10"]
-    assert [(text.get_position()) for text in axes.texts] == [(0, 0), (1, 0), (0, 1), (1, 1)]
+    assert [text.get_position() for text in axes.texts] == [(0, 0), (1, 0), (0, 1), (1, 1)]
     (image,) = axes.get_images()
     assert numpy.allclose(image.get_array(), [[0.75, 0.25], [0, 1]]) and image.get_clim() == (0, 1)
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["airplane", "bird"]
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["airplane", "bird"]
+    for labels in (axes.get_xticklabels(), axes.get_yticklabels()):
+        assert [label.get_text() for label in labels] == ["airplane", "bird"]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted", "true")
     assert axes.get_title() == "Confusion matrix: 1,510 of 2,010 images right"
     assert figure.axes[1].get_ylabel() == "share of the true class"
 
 
 def test_many_classes_have_no_numbers_written_over_each_other() -> None:
-    assert texts(confusion_matrix(torch.eye(50, dtype=torch.int64), [str(label) for label in range(50)])) == []
+    assert texts(confusion_matrix(torch.eye(50, dtype=torch.int64), [*map(str, range(50))])) == []
 
 
 def test_learning_curves_show_both_splits_and_mark_the_best_epoch() -> None:
@@ -110,20 +106,15 @@ def test_learning_curves_show_both_splits_and_mark_the_best_epoch() -> None:
         assert list(val.get_ydata()) == [rows[0][f"val/{name}"], rows[2][f"val/{name}"]]
         assert list(best.get_xdata()) == [3, 3]
         assert (axes.get_xlabel(), axes.get_ylabel()) == ("epoch", label)
-        shown = [text.get_text() for text in axes.get_legend().get_texts()]
-        assert shown == ["training", "validation", "best epoch, 3"]
+        assert legend(axes) == ["training", "validation", "best epoch, 3"]
 
 
 def test_shift_curves_have_the_same_axis_for_every_run() -> None:
-    figure = shift_curves(
-        [-1, 0, 1], {"right": [0.6, 0.9, 0.7], "down": [0.5, 0.9, 0.4]}, num_images=2000, num_classes=2
-    )
-    (axes,) = figure.axes
+    curves = {"right": [0.6, 0.9, 0.7], "down": [0.5, 0.9, 0.4]}
+    (axes,) = shift_curves([-1, 0, 1], curves, num_images=2000, num_classes=2).axes
     right, down, guessing = axes.lines
     assert list(right.get_xdata()) == [-1, 0, 1] and list(right.get_ydata()) == [0.6, 0.9, 0.7]
     assert list(down.get_ydata()) == [0.5, 0.9, 0.4] and list(guessing.get_ydata()) == [0.5, 0.5]
     assert axes.get_ylim() == (0, 1)
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("shift, pixels", "accuracy")
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == [
-        *("right (negative: left)", "down (negative: up)", "guessing")
-    ]
+    assert legend(axes) == ["right (negative: left)", "down (negative: up)", "guessing"]

@@ -1,5 +1,6 @@
 """Which pictures a run has, and what is drawn in them."""
 
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,7 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 
+from src.datasets.image_data import ImageDataModule
 from src.datasets.images import Images, Split
 from src.finished import gallery
 from src.finished.evaluation import Evaluation
@@ -19,7 +21,6 @@ from src.finished.figures import MARK
 from src.finished.gallery import accuracy, draw_gallery, mistakes, predictions, shifted, shifts, spread, weights
 from src.finished.reopen import FinishedRun
 from src.networks import MLP, Classifier, SoftmaxRegression, SoftmaxRegressionScratch
-from src.run.history import read_rows
 
 NAMES = ["airplane", "bird", "cat"]
 
@@ -36,6 +37,13 @@ def evaluation(count: int = 60, *, channels: int = 1, size: int = 8) -> Evaluati
 
 def shown(figure: Figure) -> list[torch.Tensor]:
     return [torch.as_tensor(numpy.asarray(image.get_array())) for image in figure.axes[0].get_images()]
+
+
+def parts_of(network: Classifier, normalize: object = None) -> Any:
+    """What is rebuilt of a run: its network, and how its data makes batches."""
+    data = SimpleNamespace(resize=None, data_set=SimpleNamespace(size=None), normalize=normalize)
+    data.batches_of = partial(ImageDataModule.batches_of, data)
+    return SimpleNamespace(task=SimpleNamespace(network=network), data=data)
 
 
 def test_predictions_are_spread_over_the_split_and_the_wrong_ones_are_marked() -> None:
@@ -64,21 +72,40 @@ def test_mistakes_are_the_wrong_ones_with_the_highest_probability() -> None:
     assert figure.get_suptitle().startswith(f"The most confident of {len(wrong)} mistakes")
 
 
+def test_a_shift_moves_whole_pixels_and_black_moves_in() -> None:
+    image = torch.arange(1, 10, dtype=torch.uint8).view(1, 1, 3, 3)
+    assert shifted(image, right=1, down=0)[0, 0].tolist() == [[0, 1, 2], [0, 4, 5], [0, 7, 8]]
+    assert shifted(image, right=-2, down=0)[0, 0].tolist() == [[3, 0, 0], [6, 0, 0], [9, 0, 0]]
+    assert shifted(image, right=0, down=1)[0, 0].tolist() == [[0, 0, 0], [1, 2, 3], [4, 5, 6]]
+    assert shifted(image, right=0, down=-1)[0, 0].tolist() == [[4, 5, 6], [7, 8, 9], [0, 0, 0]]
+    assert torch.equal(shifted(image, right=0, down=0), image)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_accuracy_counts_hits_in_the_precision_of_the_network(dtype: torch.dtype) -> None:
+    network: Classifier = SoftmaxRegression(image_shape=(1, 1, 2), num_classes=2, loss=F.cross_entropy).to(dtype)
+    with torch.no_grad():
+        next(network.parameters()).copy_(torch.eye(2))  # the brighter pixel names the class
+    pixels = torch.tensor([[200, 10], [10, 200], [90, 10], [10, 90]], dtype=torch.uint8)
+    for normalize in (None, ([0.5], [0.25])):
+        parts = parts_of(network, normalize)
+        assert accuracy(parts, pixels.view(4, 1, 1, 2), torch.tensor([0, 1, 1, 1])) == 0.75
+
+
 def test_shifts_are_measured_on_the_same_images_in_both_directions() -> None:
     found = evaluation(50, size=12)
-    network = SoftmaxRegression(image_shape=(1, 12, 12), num_classes=3, loss=F.cross_entropy)
-    figure = shifts(found, network, None)
-    images = found.split.images
+    parts = parts_of(SoftmaxRegression(image_shape=(1, 12, 12), num_classes=3, loss=F.cross_entropy))
+    figure, images = shifts(found, parts), found.split.images
     for line, direction in zip(figure.axes[0].lines, ("right", "down"), strict=False):
         assert list(line.get_xdata()) == list(range(-8, 9))
         for step, value in zip(line.get_xdata(), line.get_ydata(), strict=True):
             moved = shifted(images.pixels, **({"right": 0, "down": 0} | {direction: int(step)}))
-            assert value == accuracy(network, Images(moved, images.labels), None)
+            assert value == accuracy(parts, moved, images.labels)
 
 
 def test_shifts_of_images_of_a_few_pixels_stay_within_them() -> None:
-    network = SoftmaxRegression(image_shape=(1, 3, 3), num_classes=3, loss=F.cross_entropy)
-    assert list(shifts(evaluation(size=3), network, None).axes[0].lines[0].get_xdata()) == [-2, -1, 0, 1, 2]
+    parts = parts_of(SoftmaxRegression(image_shape=(1, 3, 3), num_classes=3, loss=F.cross_entropy))
+    assert list(shifts(evaluation(size=3), parts).axes[0].lines[0].get_xdata()) == [-2, -1, 0, 1, 2]
 
 
 @pytest.mark.parametrize("kind", [SoftmaxRegression, SoftmaxRegressionScratch])
@@ -114,16 +141,14 @@ def test_a_network_of_ones_own_has_the_other_pictures() -> None:
 
 
 def test_the_folder_holds_every_picture_and_examples_that_are_the_images_themselves(tmp_path: Path) -> None:
-    (tmp_path / "metrics.csv").write_text(
-        "epoch,train/loss,train/acc,val/loss,val/acc,lr\n1,2.0,0.5,1.0,0.5,0.1\n2,1.0,0.6,,,0.1\n"
-    )
+    rows = "1,2.0,0.5,1.0,0.5,0.1\n2,1.0,0.6,,,0.1\n"
+    (tmp_path / "metrics.csv").write_text(f"epoch,train/loss,train/acc,val/loss,val/acc,lr\n{rows}")
     found = evaluation(channels=3)
     network = SoftmaxRegression(image_shape=(3, 8, 8), num_classes=3, loss=F.cross_entropy)
     (tmp_path / "figures").mkdir()
     (tmp_path / "figures" / "old.png").touch()
-    parts: Any = SimpleNamespace(task=SimpleNamespace(network=network), data=SimpleNamespace(normalize=None))
     run = FinishedRun(tmp_path, {}, {"best_epoch": 1})
-    files = draw_gallery(tmp_path / "figures", found, parts, run)
+    files = draw_gallery(tmp_path / "figures", found, parts_of(network), run)
     names = {"predictions", "mistakes", "confusion_matrix", "learning_curves", "shifts", "weights"}
     assert {path.stem for path in files} == names
     assert {path.name for path in (tmp_path / "figures").iterdir()} == {*(f"{name}.png" for name in names), "examples"}
@@ -136,9 +161,3 @@ def test_the_folder_holds_every_picture_and_examples_that_are_the_images_themsel
         assert path.name == f"{number:05d}_{NAMES[int(found.labels[number])]}.png"
         with Image.open(path) as image:
             assert torch.equal(torch.from_numpy(numpy.array(image)).permute(2, 0, 1), found.split.images.pixels[number])
-
-
-def test_rows_without_validation_lack_its_values(tmp_path: Path) -> None:
-    (tmp_path / "metrics.csv").write_text("epoch,train/loss,val/loss\n1,2.0,\n2,1.0,0.5\n")
-    expected = [{"epoch": 1.0, "train/loss": 2.0}, {"epoch": 2.0, "train/loss": 1.0, "val/loss": 0.5}]
-    assert read_rows(tmp_path) == expected

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from src.finished.measure import draw_figures_of_best, evaluated
+from src.finished.measure import draw_figures, draw_figures_of_best, evaluated
 from src.finished.reopen import opened
 from tests.conftest import Compose
 from tests.runs import SMALL, trained
@@ -17,9 +17,8 @@ pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
 
 def test_data_of_another_place_and_another_batch_size_can_be_set(run: Path) -> None:
     before = json.loads((run / "metrics.json").read_text())
-    evaluation, parts = evaluated(
-        opened(run, {"data.batch_size": 7, "threads": 1, "trainer.accelerator": "cpu"}), "val"
-    )
+    changes = {"data.batch_size": 7, "threads": 1, "trainer.accelerator": "cpu"}
+    evaluation, parts = evaluated(opened(run, changes), "val")
     assert evaluation.reported == {"loss": before["val/loss"], "acc": before["val/acc"]}
     assert parts.data.batch_size == 7
 
@@ -55,10 +54,7 @@ def test_of_a_sweep_the_best_job_is_drawn_once_if_figures_are_wanted(run_once: P
 
 
 def test_what_stands_against_drawing_is_told_and_harms_nothing(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from src.finished.measure import draw_figures
-
     (run / "checkpoints" / "best.ckpt").unlink()
     draw_figures(run)
-    assert capsys.readouterr().err.startswith(
-        "warning: the figures were not drawn: run/checkpoints/best.ckpt is missing."
-    )
+    said = "warning: the figures were not drawn: run/checkpoints/best.ckpt is missing."
+    assert capsys.readouterr().err.startswith(said)

@@ -1,6 +1,7 @@
 """A finished run, reopened: what may be changed, and what is refused."""
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,15 @@ from src.files import write_json
 from src.finished.measure import evaluated
 from src.finished.reopen import opened, rebuilt
 
+OTHER_VERSION = r"the run in run was made by another version of this project \(commit cccccccc\)"
+
 
 def test_a_run_that_is_not_completed_is_bad_input(run: Path) -> None:
     (run / ".hydra" / "overrides.yaml").write_text("- model=mlp\n- resume=auto\n")
     write_json(run / "metrics.json", {"status": "interrupted", "reason": "Ctrl-C"})
-    with pytest.raises(BadInput) as caught:
+    text = r"^the run in run is interrupted\. Resume it: python -m src\.train model=mlp resume=run$"
+    with pytest.raises(BadInput, match=text):
         opened(run)
-    expected = "the run in run is interrupted. Go on with it: python -m src.train model=mlp resume=run"
-    assert str(caught.value) == expected
     write_json(run / "metrics.json", {"status": "failed", "reason": "diverged."})
     with pytest.raises(BadInput, match=r"^the run in run has failed: diverged\. Try run=latest\.$"):
         opened(run)
@@ -36,7 +38,7 @@ def test_a_result_that_lacks_something_is_told(run: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "text"),
     [
-        ("data.roots=x", "data.roots cannot be set for a finished run. Did you mean data.seed?"),
+        ("data.roots=x", "data.roots cannot be set for a finished run. Did you mean data."),
         ("model.loss=squared", "model.loss cannot be set for a finished run."),
         ("data.val_size=0", "data.val_size must be between 1 and 299"),
         ("data.val_size=1,2", "cannot use the override 'data.val_size=1,2' here. Write key=value, with one value."),
@@ -44,10 +46,8 @@ def test_a_result_that_lacks_something_is_told(run: Path) -> None:
     ],
 )
 def test_overrides_that_cannot_be_are_bad_input(override: str, text: str, run: Path) -> None:
-    with pytest.raises(BadInput) as caught:
+    with pytest.raises(BadInput, match=f"^{re.escape(text)}"):
         opened(run, parsed([override]))
-    assert text.partition(".")[0] in str(caught.value)
-    assert str(caught.value).startswith(text.partition(" Did")[0])
 
 
 def changed(run: Path, key: str, value: Any) -> None:
@@ -59,29 +59,21 @@ def changed(run: Path, key: str, value: Any) -> None:
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("model._target_", "src.networks.Transformer"),
-        ("model._target_", "src.run.result.git"),
-        ("model._target_", "os.system"),
-        ("model.heads", 8),
+        *[("model._target_", name) for name in ("src.networks.Transformer", "src.run.result.git", "os.system")],
         ("data.extra", {"_target_": "os.system", "command": "touch canary"}),
-        ("data._target_", "src.gone.Data"),
-        ("trainer.turbo", True),
+        *[("data._target_", "src.gone.Data"), ("model.heads", 8), ("trainer.turbo", True)],
     ],
 )
 def test_a_run_of_another_version_is_bad_input_and_nothing_foreign_is_run(key: str, value: Any, run: Path) -> None:
     changed(run, key, value)
-    with pytest.raises(BadInput) as caught:
+    with pytest.raises(BadInput, match=rf"^{OTHER_VERSION}: .* Use that version for it, or train again\.$"):
         rebuilt(opened(run))
-    assert str(caught.value).startswith(
-        "the run in run was made by another version of this project (commit cccccccc): "
-    )
-    assert str(caught.value).endswith("Use that version for it, or train anew.")
     assert not Path("canary").exists()
 
 
 def test_a_config_without_a_needed_part_is_of_another_version(run: Path) -> None:
     (run / ".hydra" / "config.yaml").write_text("model: {}\n")
-    with pytest.raises(BadInput, match="was made by another version"):
+    with pytest.raises(BadInput, match=OTHER_VERSION):
         opened(run)
     (run / ".hydra" / "config.yaml").write_text("model: [")
     with pytest.raises(DataError, match=r"config\.yaml is damaged"):
@@ -90,17 +82,17 @@ def test_a_config_without_a_needed_part_is_of_another_version(run: Path) -> None
 
 def test_a_checkpoint_that_does_not_fit_is_told_with_the_shapes(run: Path) -> None:
     changed(run, "data.size", 20)
-    with pytest.raises(DataError) as caught:
+    shapes = "network.output.weight is (10, 784) in it, and (10, 400) by the config and what was typed."
+    text = re.escape(f"run/checkpoints/best.ckpt does not fit the network of its run: {shapes}")
+    with pytest.raises(DataError, match=f"^{text}"):
         evaluated(opened(run), "test")
-    expected = "network.output.weight is (10, 784) in it, and (10, 400) by the config and what was typed."
-    assert str(caught.value).startswith("run/checkpoints/best.ckpt does not fit the network of its run: " + expected)
 
 
 def test_a_checkpoint_that_is_missing_damaged_or_would_run_code_is_refused(run: Path) -> None:
     path = run / "checkpoints" / "best.ckpt"
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
-    with pytest.raises(DataError, match=r"best\.ckpt is damaged or no checkpoint of ours"):
+    with pytest.raises(DataError, match=r"best\.ckpt is damaged or not a checkpoint"):
         evaluated(opened(run), "test")
 
     class Canary:
@@ -108,9 +100,9 @@ def test_a_checkpoint_that_is_missing_damaged_or_would_run_code_is_refused(run: 
             return os.system, ("touch canary",)
 
     torch.save({"state_dict": Canary()}, path)
-    with pytest.raises(DataError, match=r"best\.ckpt is damaged or no checkpoint of ours"):
+    with pytest.raises(DataError, match=r"best\.ckpt is damaged or not a checkpoint"):
         evaluated(opened(run), "test")
     assert not Path("canary").exists()
     path.unlink()
-    with pytest.raises(DataError, match=r"best\.ckpt is missing\. Train anew, or use another run\."):
+    with pytest.raises(DataError, match=r"best\.ckpt is missing\. Train again, or use another run\."):
         evaluated(opened(run), "test")

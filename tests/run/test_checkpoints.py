@@ -1,25 +1,23 @@
 import random
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy
 import pytest
 import torch
 
 from src.errors import DataError
-from src.run import checkpoints
 from src.run.checkpoints import KeepBest, KeepLast, RandomState, WholeFiles, checkpoint_to_resume
 from src.train import train
-from tests.conftest import Compose
+from tests.conftest import Compose, Patch
+from tests.runs import SMALL
 
 
 class Trained:
     """What the callbacks need of a trainer that ends one epoch after another."""
 
-    is_global_zero = True
-
-    def __init__(self) -> None:
-        self.epoch = 0
+    is_global_zero, epoch = True, 0
 
     def save_checkpoint(self, path: Path) -> None:
         WholeFiles().save_checkpoint({"epoch": self.epoch}, path)
@@ -47,33 +45,24 @@ def run(folder: Path, accuracies: list[float], best: KeepBest | None = None) -> 
     return keep_best, seen
 
 
-EXPECTED = [(1, 1), (1, 2), (3, 3), (3, 4)]
+def are_one_file(folder: Path) -> bool:
+    return (folder / "checkpoints/best.ckpt").samefile(folder / "checkpoints/last.ckpt")
 
 
-def test_last_is_always_the_newest_epoch_and_best_the_best(tmp_path: Path) -> None:
-    assert run(tmp_path, [0.5, 0.4, 0.6, 0.6])[1] == EXPECTED
+@pytest.mark.parametrize("links", [True, False])
+def test_last_is_always_the_newest_epoch_and_best_the_best(links: bool, tmp_path: Path, monkeypatch: Patch) -> None:
+    if not links:
+        monkeypatch.setattr("os.link", mock.Mock(side_effect=OSError("not supported")))
+    assert run(tmp_path, [0.5, 0.4, 0.6, 0.6])[1] == [(1, 1), (1, 2), (3, 3), (3, 4)]
     assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
-
-
-def test_a_new_best_epoch_is_written_once(tmp_path: Path) -> None:
-    run(tmp_path, [0.5, 0.6])
-    assert (tmp_path / "checkpoints/best.ckpt").samefile(tmp_path / "checkpoints/last.ckpt")
-    assert not (tmp_path / "checkpoints/last.ckpt").is_symlink()
-
-
-def test_without_hard_links_it_is_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_links(*arguments: object) -> None:
-        raise OSError("not supported")
-
-    monkeypatch.setattr(checkpoints.os, "link", no_links)
-    assert run(tmp_path, [0.5, 0.4, 0.6, 0.6])[1] == EXPECTED
-    assert not (tmp_path / "checkpoints/best.ckpt").samefile(tmp_path / "checkpoints/last.ckpt")
+    assert not are_one_file(tmp_path)
+    run(tmp_path / "new", [0.5, 0.6])  # a new best epoch is written once, or copied where there are no hard links
+    assert are_one_file(tmp_path / "new") is links and not (tmp_path / "new/checkpoints/last.ckpt").is_symlink()
 
 
 def test_a_best_epoch_from_before_a_resume_is_not_taken_for_the_newest(tmp_path: Path) -> None:
     best, _ = run(tmp_path, [0.5])
-    assert run(tmp_path, [0.4], best)[1] == [(1, 1)]
-    assert not (tmp_path / "checkpoints/best.ckpt").samefile(tmp_path / "checkpoints/last.ckpt")
+    assert run(tmp_path, [0.4], best)[1] == [(1, 1)] and not are_one_file(tmp_path)
 
 
 def test_what_a_killed_process_left_is_no_obstacle(tmp_path: Path) -> None:
@@ -89,31 +78,24 @@ def test_a_file_with_another_name_is_not_written_into(tmp_path: Path) -> None:
     assert (epoch_of(tmp_path / "best.ckpt"), epoch_of(tmp_path / "last.ckpt")) == (1, 2)
 
 
-def test_a_full_disk_is_told_as_such_and_leaves_the_checkpoint_that_was_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    WholeFiles().save_checkpoint({"epoch": 1}, tmp_path / "last.ckpt")
-
+def test_a_full_disk_is_told_and_leaves_the_checkpoint_that_was_there(tmp_path: Path, monkeypatch: Patch) -> None:
     def full(path: Path, content: bytes) -> None:
         path.touch()
         raise OSError(28, "No space left on device", str(path))
 
+    WholeFiles().save_checkpoint({"epoch": 1}, tmp_path / "last.ckpt")
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OSError, match="No space left on device"):
         WholeFiles().save_checkpoint({"epoch": 2}, tmp_path / "last.ckpt")
     assert [path.name for path in tmp_path.iterdir()] == ["last.ckpt"] and epoch_of(tmp_path / "last.ckpt") == 1
 
 
-def test_a_run_writes_its_checkpoints_whole(config: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    written = list[str]()
+def test_a_run_writes_its_checkpoints_whole(config: Compose, tmp_path: Path) -> None:
+    cfg = config("data=synthetic", "trainer.max_epochs=3", "optimizer.lr=0.01", "trainer=cpu")
     save = WholeFiles.save_checkpoint
-
-    def noted(self: WholeFiles, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        written.append(Path(path).name)
-        save(self, checkpoint, path)
-
-    monkeypatch.setattr(WholeFiles, "save_checkpoint", noted)
-    result = train(config("data=synthetic", "trainer.max_epochs=3", "optimizer.lr=0.01", "trainer=cpu"), tmp_path)
+    with mock.patch.object(WholeFiles, "save_checkpoint", autospec=True, side_effect=save) as calls:
+        result = train(cfg, tmp_path)
+    written = [Path(call.args[2]).name for call in calls.call_args_list]
     assert len(written) == 3 and set(written) <= {"best.ckpt", "last.ckpt"}
     folder = tmp_path / "checkpoints"
     assert epoch_of(folder / "best.ckpt") + 1 == result.best_epoch and epoch_of(folder / "last.ckpt") + 1 == 3
@@ -129,8 +111,8 @@ def test_a_run_without_a_checkpoint_starts_anew_and_a_damaged_one_is_told(tmp_pa
         path.write_bytes(damaged)
         with pytest.raises(DataError) as error:
             checkpoint_to_resume(tmp_path)
-        assert str(error.value).startswith(f"{path} is damaged or no checkpoint of ours (")
-        assert str(error.value).endswith("Delete it to start this run anew.")
+        assert str(error.value).startswith(f"{path} is damaged or not a checkpoint (")
+        assert str(error.value).endswith("Delete it to start this run again.")
 
 
 def test_the_random_generators_go_on_where_they_were(tmp_path: Path) -> None:
@@ -151,8 +133,7 @@ def test_the_random_generators_go_on_where_they_were(tmp_path: Path) -> None:
 
 
 def test_a_run_whose_folder_was_moved_keeps_its_best_epoch(config: Compose, tmp_path: Path) -> None:
-    words = ["data=synthetic", "data.train_per_class=30", "data.test_per_class=5", "data.val_size=51"]
-    cfg = config(*words, "optimizer.lr=1.0", "trainer.max_epochs=8", "seed=2")
+    cfg = config(*SMALL, "optimizer.lr=1.0", "trainer.max_epochs=8", "seed=2")
     whole = train(cfg, tmp_path / "whole")
     assert whole.best_epoch < 8
     cfg.trainer.max_epochs = whole.best_epoch + 1

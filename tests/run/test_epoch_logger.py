@@ -15,10 +15,14 @@ def logger(folder: Path, max_epochs: int = 3, *, quiet: bool = False) -> EpochLo
     return EpochLogger(history, EventFile(folder, history), max_epochs=max_epochs, quiet=quiet)
 
 
-def log_epoch(made: EpochLogger, epoch: int, accuracy: float | None) -> None:
-    if accuracy is not None:
-        made.log_metrics({"val/loss": 1 / epoch, "val/acc": accuracy}, epoch)
-    made.log_metrics({"train/loss": 2 / epoch, "train/acc": 0.25}, epoch)
+def log_epochs(made: EpochLogger, *accuracies: float | None, first: int = 1) -> EpochLogger:
+    """Logs epochs with these validation accuracies, where None is an epoch without validation."""
+    for epoch, accuracy in enumerate(accuracies, start=first):
+        if accuracy is not None:
+            made.log_metrics({"val/loss": 1 / epoch, "val/acc": accuracy}, epoch)
+        made.log_metrics({"train/loss": 2 / epoch, "train/acc": 0.25}, epoch)
+    made.events.close()
+    return made
 
 
 def curve(folder: Path, name: str) -> list[tuple[int, float]]:
@@ -27,10 +31,7 @@ def curve(folder: Path, name: str) -> list[tuple[int, float]]:
 
 
 def test_curves_have_the_epoch_as_x_axis_in_one_event_file(tmp_path: Path) -> None:
-    made = logger(tmp_path)
-    for epoch, accuracy in enumerate([0.5, 0.75, 0.625], start=1):
-        log_epoch(made, epoch, accuracy)
-    made.events.close()
+    log_epochs(logger(tmp_path), 0.5, 0.75, 0.625)
     assert len(list(tmp_path.glob("events.*"))) == 1
     assert curve(tmp_path, "val/acc") == [(1, 0.5), (2, 0.75), (3, 0.625)]
     assert sorted(EventAccumulator(str(tmp_path)).Reload().Tags()["scalars"]) == sorted(COLUMNS[1:])
@@ -39,9 +40,7 @@ def test_curves_have_the_epoch_as_x_axis_in_one_event_file(tmp_path: Path) -> No
 def test_an_epoch_without_validation_leaves_its_columns_empty(tmp_path: Path) -> None:
     made = logger(tmp_path)
     made.lr = 0.1
-    log_epoch(made, 1, 0.5)
-    log_epoch(made, 2, None)
-    made.events.close()
+    log_epochs(made, 0.5, None)
     first, second = read_rows(tmp_path)
     assert list(first) == list(COLUMNS)
     assert second == {"epoch": 2, "train/loss": 1.0, "train/acc": 0.25, "lr": 0.1}
@@ -58,10 +57,8 @@ def test_what_was_drawn_before_a_failure_is_on_disk(tmp_path: Path) -> None:
 def test_a_quiet_run_leaves_the_lines_of_its_epochs_to_train_log(
     quiet: bool, name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    made = logger(tmp_path, quiet=quiet)
     with caplog.at_level(logging.INFO):
-        log_epoch(made, 2, 0.5)
-    made.events.close()
+        log_epochs(logger(tmp_path, quiet=quiet), 0.5, first=2)
     assert caplog.records[-1].name == name
     line = "epoch 2/3   train loss 1.0000 acc 0.2500   val loss 0.5000 acc 0.5000   "
     assert caplog.records[-1].message.startswith(line)
@@ -73,13 +70,9 @@ def test_huge_losses_stay_readable() -> None:
 
 
 def test_the_curves_of_a_resumed_run_have_each_epoch_once(tmp_path: Path) -> None:
-    earlier = logger(tmp_path)
-    for epoch, accuracy in enumerate([0.5, 0.75, 0.9], start=1):
-        log_epoch(earlier, epoch, accuracy)
-    earlier.events.close()
+    earlier = log_epochs(logger(tmp_path), 0.5, 0.75, 0.9)
     later = logger(tmp_path, max_epochs=4)
     later.history.restore(earlier.history.rows[:2])
-    log_epoch(later, 3, 0.8)
-    later.events.close()
+    log_epochs(later, 0.8, first=3)
     assert len(list(tmp_path.glob("events.*"))) == 1
     assert curve(tmp_path, "val/acc") == [(1, 0.5), (2, 0.75), (3, 0.8)]

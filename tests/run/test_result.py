@@ -3,7 +3,8 @@ import logging
 import threading
 import time
 from pathlib import Path
-from typing import NoReturn
+from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from lightning.pytorch.utilities.exceptions import SIGTERMException
@@ -11,28 +12,23 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from src.errors import BadInput, CannotWrite, DataError, Diverged, Stopped
 from src.run import result as module
 from src.run.result import RunFacts, RunResult, provenance, read_result, record, report
+from tests.conftest import Patch
 
-RESULT = RunResult(
-    metrics={"val/acc": 0.75, "val/loss": 0.5, "test/acc": 0.7, "test/loss": 0.6},
-    best_epoch=2,
-    epochs=3,
-    train_seconds=1.5,
-    images_per_second=1000.0,
-    num_parameters=7850,
-    device="cpu",
-    threads=2,
-    data_source="synthetic",
-    validation="train split",
-)
+Log = pytest.LogCaptureFixture
+FACTS: dict[str, Any] = {
+    **{"best_epoch": 2, "epochs": 3, "train_seconds": 1.5, "images_per_second": 1000.0, "num_parameters": 7850},
+    **{"device": "cpu", "threads": 2, "data_source": "synthetic", "validation": "train split"},
+}
+RESULT = RunResult({"val/acc": 0.75, "val/loss": 0.5, "test/acc": 0.7, "test/loss": 0.6}, **FACTS)
+FULL = OSError(28, "No space left on device", "last.ckpt")
+MISSING = OSError(2, "No such file or directory", "x")
+WRAPPED = RuntimeError("Error in call to target")  # as Hydra does with an error inside a constructor
+WRAPPED.__cause__ = DataError("gone")
 
 
-def recorded(run_dir: Path, error: BaseException | None = None) -> tuple[int, dict[str, object]]:
-    def work() -> RunResult:
-        if error is not None:
-            raise error
-        return RESULT
-
-    code = record(work, RunFacts(run_dir, 7, ["model=mlp"]))
+def recorded(run_dir: Path, error: BaseException | None = None, **facts: bool) -> tuple[int, dict[str, Any]]:
+    """The exit code and the metrics.json of a run that completes, or ends with an error."""
+    code = record(Mock(return_value=RESULT, side_effect=error), RunFacts(run_dir, 7, ["model=mlp"], **facts))
     return code, json.loads((run_dir / "metrics.json").read_text())
 
 
@@ -42,11 +38,9 @@ def test_metrics_json_holds_what_the_contract_lists(tmp_path: Path) -> None:
     assert set(metrics) == {
         *("status", "val/acc", "val/loss", "test/acc", "test/loss", "best_epoch", "epochs"),
         *("train_seconds", "images_per_second", "seed", "num_parameters", "device", "threads"),
-        *("data_source", "validation"),
-        *("overrides", "versions", "git_commit", "git_dirty"),
+        *("data_source", "validation", "overrides", "versions", "git_commit", "git_dirty"),
     }
-    assert metrics["status"] == "completed"
-    assert metrics["seed"] == 7 and metrics["overrides"] == ["model=mlp"]
+    assert (metrics["status"], metrics["seed"], metrics["overrides"]) == ("completed", 7, ["model=mlp"])
     assert metrics["val/acc"] == 0.75 and metrics["best_epoch"] == 2
     assert {path.name for path in tmp_path.iterdir()} == {".hydra", "metrics.json"}
 
@@ -54,34 +48,22 @@ def test_metrics_json_holds_what_the_contract_lists(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("error", "code", "reason"),
     [
-        (BadInput("bad"), 2, "bad"),
-        (DataError("gone"), 3, "gone"),
-        (Diverged("nan"), 4, "nan"),
-        (CannotWrite("full"), 74, "full"),
-        (
-            OSError(28, "No space left on device", "last.ckpt"),
-            74,
-            "could not write last.ckpt: No space left on device. Make room, or set hydra.run.dir.",
-        ),
+        *[(BadInput("bad"), 2, "bad"), (DataError("gone"), 3, "gone"), (WRAPPED, 3, "gone")],
+        *[(Diverged("nan"), 4, "nan"), (CannotWrite("full"), 74, "full"), (SystemExit(7), 1, "SystemExit: 7")],
         (ZeroDivisionError("ours"), 1, "ZeroDivisionError: ours"),
         (MemoryError("no more"), 1, "MemoryError: no more"),
-        (SystemExit(7), 1, "SystemExit: 7"),
-        (
-            OSError(2, "No such file or directory", "x"),
-            1,
-            "FileNotFoundError: [Errno 2] No such file or directory: 'x'",
-        ),
+        (FULL, 74, "could not write last.ckpt: No space left on device. Make room, or set hydra.run.dir."),
+        (MISSING, 1, "FileNotFoundError: [Errno 2] No such file or directory: 'x'"),
     ],
 )
 def test_a_failure_is_written_down_with_its_reason_and_exit_code(
-    tmp_path: Path, error: Exception, code: int, reason: str
+    tmp_path: Path, error: BaseException, code: int, reason: str
 ) -> None:
     found, metrics = recorded(tmp_path, error)
-    assert found == code
-    assert (metrics["status"], metrics["reason"]) == ("failed", reason)
+    assert (found, metrics["status"], metrics["reason"]) == (code, "failed", reason)
 
 
-def test_only_a_fault_of_ours_shows_a_traceback(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_only_a_fault_of_ours_shows_a_traceback(tmp_path: Path, caplog: Log) -> None:
     with caplog.at_level(logging.ERROR):
         recorded(tmp_path, DataError("gone"))
         (told,) = [record for record in caplog.records if record.name == "failure"]
@@ -90,44 +72,36 @@ def test_only_a_fault_of_ours_shows_a_traceback(tmp_path: Path, caplog: pytest.L
         assert caplog.records[-1].name == "failure" and caplog.records[-1].exc_info
 
 
-def test_the_log_of_a_run_holds_the_traceback_of_any_failure(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_of_a_run_holds_the_traceback_of_any_failure(tmp_path: Path, caplog: Log) -> None:
     with caplog.at_level(logging.INFO):
         recorded(tmp_path, Diverged("nan"))
     (held,) = [record for record in caplog.records if record.name == "details"]
     assert held.exc_info and held.exc_info[0] is Diverged
 
 
-def test_the_failure_inside_a_constructor_is_found(tmp_path: Path) -> None:
-    try:
-        raise RuntimeError("Error in call to target") from DataError("gone")
-    except RuntimeError as wrapped:
-        assert recorded(tmp_path, wrapped)[0] == 3
-
-
 @pytest.mark.parametrize(
     ("stop", "reason"),
-    [(Stopped(130), "Ctrl-C"), (Stopped(143), "SIGTERM"), (KeyboardInterrupt(), "Ctrl-C")],
+    [
+        *[(Stopped(130), "Ctrl-C"), (KeyboardInterrupt(), "Ctrl-C")],
+        *[(Stopped(143), "SIGTERM"), (SIGTERMException(), "SIGTERM")],  # the latter if it was left to a launcher
+    ],
 )
 def test_an_interruption_is_written_down_and_goes_on(tmp_path: Path, stop: BaseException, reason: str) -> None:
     with pytest.raises(type(stop)) as stopped:
         recorded(tmp_path, stop)
     assert stopped.value is stop
-    metrics = json.loads((tmp_path / "metrics.json").read_text())
-    assert (metrics["status"], metrics["reason"]) == ("interrupted", reason)
+    result = read_result(tmp_path)
+    assert (result["status"], result["reason"]) == ("interrupted", reason)
 
 
-def test_when_the_result_cannot_be_written_the_first_error_is_still_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def full(*args: object) -> NoReturn:
-        raise OSError(28, "No space left on device", "metrics.json")
-
-    monkeypatch.setattr(module, "write_json", full)
+def test_the_first_error_is_told_if_no_result_can_be_written(tmp_path: Path, monkeypatch: Patch, caplog: Log) -> None:
+    full = OSError(28, "No space left on device", "metrics.json")
+    monkeypatch.setattr(module, "write_json", Mock(side_effect=full))
     assert record(lambda: RESULT, RunFacts(tmp_path, 0, [])) == 74
     assert "could not write metrics.json: No space left on device" in caplog.text
 
 
-def test_provenance_names_versions_and_the_commit_of_this_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_provenance_names_versions_and_the_commit_of_this_checkout(monkeypatch: Patch) -> None:
     answers = {"rev-parse": "abc123", "status": " M src/task.py"}
     monkeypatch.setattr(module, "git", lambda *arguments: answers[arguments[0]])
     found = provenance()
@@ -135,43 +109,29 @@ def test_provenance_names_versions_and_the_commit_of_this_checkout(monkeypatch: 
     assert set(found["versions"]) == {"python", "torch", "torchvision", "lightning", "torchmetrics", "hydra-core"}
 
 
-def test_without_git_there_is_no_commit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_git_there_is_no_commit(monkeypatch: Patch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert (provenance()["git_commit"], provenance()["git_dirty"]) == (None, None)
 
 
-def test_a_quiet_run_tells_of_its_end_in_its_log_alone(tmp_path: Path) -> None:
-    told: list[str] = []
-
-    class Listener(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            told.append(f"{record.name}: {record.getMessage()}")
-
-    listener = Listener()
-    loggers = [logging.getLogger(name) for name in ("details", "failure", "src.run.result")]
-    for logger in loggers:
-        logger.addHandler(listener)
-        logger.setLevel(logging.INFO)
-    try:
-        (tmp_path / "a").mkdir()
-        (tmp_path / "b").mkdir()
-        record(lambda: RESULT, RunFacts(tmp_path / "a", 0, [], quiet=True))
-        report(tmp_path / "a", quiet=True)
-        record(lambda: 1 / 0, RunFacts(tmp_path / "b", 0, [], quiet=True))  # type: ignore
-    finally:
-        for logger in loggers:
-            logger.removeHandler(listener)
+def test_a_quiet_run_tells_of_its_end_in_its_log_alone(tmp_path: Path, caplog: Log) -> None:
+    (tmp_path / "failed").mkdir()
+    with caplog.at_level(logging.INFO):
+        recorded(tmp_path, quiet=True)
+        report(tmp_path, quiet=True)
+        recorded(tmp_path / "failed", ZeroDivisionError("division by zero"), quiet=True)
+    told = [f"{record.name}: {record.getMessage()}" for record in caplog.records]
     assert told[0].startswith("details: val acc 0.7500 (epoch 2 of 3, train split)")
     assert told[-1] == "details: error: ZeroDivisionError: division by zero"
     assert all(line.startswith("details: ") for line in told)
 
 
-def test_the_end_of_a_run_names_the_commands_that_come_next(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_end_of_a_run_names_the_commands_that_come_next(tmp_path: Path, caplog: Log, monkeypatch: Patch) -> None:
     folder = tmp_path / "outputs" / "a run"
     folder.mkdir(parents=True)
     recorded(folder)
-    with caplog.at_level(logging.INFO), pytest.MonkeyPatch.context() as patch:
-        patch.chdir(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    with caplog.at_level(logging.INFO):
         report(folder, quiet=False)
         (folder / "figures" / "examples").mkdir(parents=True)
         report(folder, quiet=False)
@@ -202,44 +162,30 @@ def test_what_an_earlier_start_has_left_is_gone_while_the_run_goes_on(tmp_path: 
     assert record(work, RunFacts(tmp_path, 0, [])) == 0
 
 
-def test_a_second_process_waits_and_finds_the_work_done(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_second_process_waits_and_finds_the_work_done(tmp_path: Path, caplog: Log) -> None:
     def work() -> RunResult:
         second.start()
         while "waiting" not in caplog.text:
             time.sleep(0.01)
         return RESULT
 
-    ran: list[str] = []
-    second = threading.Thread(target=lambda: record(lambda: ran.append("again"), facts))  # type: ignore
-    facts = RunFacts(tmp_path, 0, [])
+    facts, again = RunFacts(tmp_path, 0, []), Mock()
+    second = threading.Thread(target=record, args=(again, facts))
     with caplog.at_level(logging.INFO):
         assert record(work, facts) == 0
         second.join()
-    assert ran == [] and f"waiting for another process, which is running {tmp_path.name}" in caplog.text
-
-
-def test_a_job_that_its_launcher_ends_was_interrupted(tmp_path: Path) -> None:
-    def work() -> RunResult:
-        raise SIGTERMException
-
-    with pytest.raises(SystemExit):
-        record(work, RunFacts(tmp_path, 0, []))
-    result = read_result(tmp_path)
-    assert (result["status"], result["reason"]) == ("interrupted", "SIGTERM")
+    assert not again.called and f"waiting for another process, which is running {tmp_path.name}" in caplog.text
 
 
 @pytest.mark.parametrize("code", [-1, 144])
 def test_a_job_that_was_queued_again_has_not_failed(code: int, tmp_path: Path) -> None:
-    def work() -> RunResult:
-        raise SystemExit(code)
-
     with pytest.raises(SystemExit):
-        record(work, RunFacts(tmp_path, 0, [], may_be_requeued=True))
+        recorded(tmp_path, SystemExit(code), may_be_requeued=True)
     assert read_result(tmp_path) == {}
-    assert record(work, RunFacts(tmp_path, 0, [])) == 1
+    assert recorded(tmp_path, SystemExit(code))[0] == 1
 
 
-def test_the_commit_of_a_result_is_that_of_its_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_commit_of_a_result_is_that_of_its_start(tmp_path: Path, monkeypatch: Patch) -> None:
     monkeypatch.setattr(module, "git", lambda *arguments: "before")
 
     def work() -> RunResult:

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 import torch
-from lightning import Callback, Trainer, seed_everything
+from lightning import Trainer, seed_everything
+from lightning.pytorch.callbacks import LambdaCallback
 
 from src.build import build
 from src.errors import BadInput
@@ -13,16 +14,10 @@ from src.steps.executions import MOST_STEPS, Batch, Executions, steps_per_execut
 from src.task import ClassificationTask
 from src.train import train
 from tests.conftest import Compose
+from tests.runs import SMALL
 
-SMALL = ["data=synthetic", "data.train_per_class=30", "data.test_per_class=5", "data.val_size=51"]
-QUIET: dict[str, Any] = {
-    "accelerator": "cpu",
-    "devices": 1,
-    "logger": False,
-    "enable_checkpointing": False,
-    "enable_progress_bar": False,
-    "enable_model_summary": False,
-}
+OFF = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+QUIET: dict[str, Any] = {"accelerator": "cpu", "devices": 1} | OFF
 
 
 class Numbered:
@@ -82,29 +77,21 @@ def test_executions_go_on_where_their_loader_does() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "settings"),
+    ("setting", "value"),
     [
-        ("trainer.accumulate_grad_batches", {"accumulate_grad_batches": 2}),
-        ("trainer.max_steps", {"max_steps": 5}),
-        ("trainer.limit_train_batches", {"limit_train_batches": 1}),
-        ("trainer.limit_train_batches", {"limit_train_batches": 0.5}),
-        ("trainer.val_check_interval", {"val_check_interval": 0.5}),
-        ("trainer.val_check_interval", {"val_check_interval": 1}),
-        ("trainer.limit_train_batches", {"overfit_batches": 1}),
-        ("trainer.val_check_interval", {"val_check_interval": "00:00:00:10"}),
-        ("trainer.max_time", {"max_time": "00:00:00:10"}),
-        ("trainer.precision", {"precision": "16-mixed"}),
-        ("trainer.strategy", {"strategy": "ddp"}),
-        ("trainer.profiler", {"profiler": "simple"}),
+        *[("accumulate_grad_batches", 2), ("max_steps", 5), ("limit_train_batches", 1), ("limit_train_batches", 0.5)],
+        *[("val_check_interval", 0.5), ("val_check_interval", 1), ("val_check_interval", "00:00:00:10")],
+        *[("max_time", "00:00:00:10"), ("precision", "16-mixed"), ("strategy", "ddp"), ("profiler", "simple")],
+        ("overfit_batches", 1),
     ],
 )
-def test_where_a_setting_needs_every_step_there_is_one_step_an_execution(name: str, settings: dict[str, Any]) -> None:
-    if settings.get("precision") == "16-mixed" and not torch.cuda.is_available():
+def test_where_a_setting_needs_every_step_there_is_one_step_an_execution(setting: str, value: Any) -> None:
+    if value == "16-mixed" and not torch.cuda.is_available():
         pytest.skip("float16 with a gradient scaler needs a GPU")
-    trainer = Trainer(**QUIET | settings)
-    assert steps_per_execution("auto", trainer) == 1
-    assert steps_per_execution(1, trainer) == 1
-    text = f"^steps_per_execution must be 1 or auto with this {name}, got 20. Try steps_per_execution=auto.$"
+    trainer = Trainer(**QUIET | {setting: value})
+    name = "limit_train_batches" if setting == "overfit_batches" else setting
+    assert steps_per_execution("auto", trainer) == steps_per_execution(1, trainer) == 1
+    text = f"^steps_per_execution must be 1 or auto with this trainer.{name}, got 20. Try steps_per_execution=auto.$"
     with pytest.raises(BadInput, match=text):
         steps_per_execution(20, trainer)
 
@@ -132,16 +119,14 @@ def same(left: Any, right: Any) -> bool:
 @pytest.mark.parametrize(
     "overrides",
     [
-        ["model=softmax_scratch"],
+        *[["model=softmax_scratch"], ["data.drop_last=true"]],
         ["model=mlp", "optimizer.momentum=0.9", "trainer.gradient_clip_val=0.01", "scheduler=one_cycle"],
         [
             *("model=mlp", "model.dropout=0.5", "model.batch_norm=true", "optimizer=adamw", "scheduler=cosine"),
             *("data.augment={shift: 2, flip: true}", "trainer.precision=bf16-mixed"),
         ],
         ["model=mlp", "trainer.gradient_clip_val=0.001", "+trainer.gradient_clip_algorithm=value"],
-        ["data.drop_last=true"],
-        ["model=mlp", "trainer.precision=64-true"],
-        ["model=mlp", "trainer.precision=bf16-true"],
+        *[["model=mlp", f"trainer.precision={precision}"] for precision in ("64-true", "bf16-true")],
     ],
 )
 def test_a_run_is_the_same_to_the_last_bit_with_one_and_with_many_steps_an_execution(
@@ -150,25 +135,16 @@ def test_a_run_is_the_same_to_the_last_bit_with_one_and_with_many_steps_an_execu
     results, checkpoints = [], []
     for steps in ("1", "3", "auto"):
         cfg = config(*SMALL, "data.batch_size=20", "trainer.max_epochs=3", f"steps_per_execution={steps}", *overrides)
-        results.append(train(cfg, tmp_path / steps))
+        metrics = train(cfg, tmp_path / steps).metrics
+        results.append((metrics, (tmp_path / steps / "metrics.csv").read_text()))
         for name in ("best", "last"):
             checkpoint = torch.load(tmp_path / steps / f"checkpoints/{name}.ckpt", weights_only=True)
             checkpoints.append({key: checkpoint[key] for key in ("state_dict", "optimizer_states", "lr_schedulers")})
             per_epoch = 12 if "data.drop_last=true" in overrides else 13
             assert checkpoint["global_step"] == (checkpoint["epoch"] + 1) * per_epoch
-    assert results[0].metrics == results[1].metrics == results[2].metrics
-    assert (tmp_path / "1/metrics.csv").read_text() == (tmp_path / "3/metrics.csv").read_text()
-    assert (tmp_path / "1/metrics.csv").read_text() == (tmp_path / "auto/metrics.csv").read_text()
+    assert results[0] == results[1] == results[2]
     for few, many in ((0, 2), (1, 3), (0, 4), (1, 5)):
         assert same(checkpoints[few], checkpoints[many])
-
-
-class SaveEveryExecution(Callback):
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def on_train_batch_end(self, trainer: Trainer, *arguments: Any) -> None:
-        trainer.save_checkpoint(self.folder / f"{trainer.global_step}.ckpt")
 
 
 @pytest.fixture
@@ -177,12 +153,15 @@ def fit(config: Compose, tmp_path: Path) -> Any:
     cfg = config(*SMALL, "model=mlp", "optimizer=adam", "scheduler=cosine", "data.batch_size=32")
 
     def run(folder: str, steps: int, ckpt_path: Path | None = None) -> Path:
+        def save(trainer: Trainer, *arguments: Any) -> None:
+            trainer.save_checkpoint(tmp_path / folder / f"{trainer.global_step}.ckpt")
+
         seed_everything(0, verbose=False)
         data = build(cfg, "data")
         network = build(cfg, "model", image_shape=data.image_shape, num_classes=10)
         task = ClassificationTask(network, 10, build(cfg, "optimizer"), build(cfg, "scheduler"))
         data.steps_per_execution = steps
-        trainer = Trainer(**QUIET, max_epochs=3, callbacks=[SaveEveryExecution(tmp_path / folder)])
+        trainer = Trainer(**QUIET, max_epochs=3, callbacks=[LambdaCallback(on_train_batch_end=save)])
         trainer.fit(task, data, ckpt_path=ckpt_path, weights_only=True)
         return tmp_path / folder
 
@@ -209,6 +188,6 @@ def test_after_the_end_of_an_epoch_a_fit_can_be_resumed_with_other_executions(fi
 
 def test_in_the_middle_of_an_epoch_it_cannot(fit: Any) -> None:
     whole = fit("whole", 3)
-    text = r"^steps_per_execution must be 3 to go on from the middle of an epoch, .*, got 1\. Try .*=3\.$"
+    text = r"^steps_per_execution must be 3 to resume in the middle of an epoch, .*, got 1\. Try .*=3\.$"
     with pytest.raises(BadInput, match=text):
         fit("from 3", 1, whole / "3.ckpt")

@@ -1,7 +1,7 @@
-import logging
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -16,15 +16,8 @@ from tests.conftest import Compose
 
 def network(batch_norm: bool = False) -> MLP:
     torch.manual_seed(0)
-    return MLP(
-        image_shape=(1, 2, 2),
-        num_classes=3,
-        hidden_sizes=[5],
-        activation=nn.ReLU,
-        dropout=0.0,
-        batch_norm=batch_norm,
-        loss=F.cross_entropy,
-    )
+    hidden: dict[str, Any] = {"hidden_sizes": [5], "activation": nn.ReLU, "dropout": 0.0, "batch_norm": batch_norm}
+    return MLP(image_shape=(1, 2, 2), num_classes=3, loss=F.cross_entropy, **hidden)
 
 
 def batch(size: int, seed: int = 1) -> tuple[Tensor, Tensor]:
@@ -64,18 +57,15 @@ class FakeGraph:
 def fake_cuda(monkeypatch: pytest.MonkeyPatch) -> list[FakeGraph]:
     """Stands in for torch.cuda on a machine without a GPU; the list gets the graphs."""
     graphs: list[FakeGraph] = []
-
-    class Stream:
-        def wait_stream(self, other: Any) -> None: ...
-
-    monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: graphs.append(FakeGraph()) or graphs[-1])
-    monkeypatch.setattr(torch.cuda, "Stream", lambda device: Stream())
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: Stream())
-    monkeypatch.setattr(torch.cuda, "stream", nullcontext)
-    monkeypatch.setattr(torch.cuda, "set_stream", lambda stream: None)
-    monkeypatch.setattr(torch.cuda, "graph", nullcontext)
-    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: torch.get_rng_state())
-    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: torch.set_rng_state(state))
+    stand_ins = {
+        **dict.fromkeys(("stream", "graph"), nullcontext),
+        **dict.fromkeys(("Stream", "current_stream", "set_stream"), Mock()),
+        "CUDAGraph": lambda: graphs.append(FakeGraph()) or graphs[-1],
+        "get_rng_state": lambda device: torch.get_rng_state(),
+        "set_rng_state": lambda state, device: torch.set_rng_state(state),
+    }
+    for name, stand_in in stand_ins.items():
+        monkeypatch.setattr(torch.cuda, name, stand_in)
     return graphs
 
 
@@ -117,20 +107,17 @@ def test_a_captured_step_trains_as_the_plain_one_does(fake_cuda: list[FakeGraph]
 def test_where_the_capture_fails_training_goes_on_without(
     fake_cuda: list[FakeGraph], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def refuse(graph: Any) -> Any:
-        raise RuntimeError("operation not permitted when stream is capturing\nmore")
-
-    left_on = list[Any]()
+    refuse = Mock(side_effect=RuntimeError("operation not permitted when stream is capturing\nmore"))
     monkeypatch.setattr(torch.cuda, "graph", refuse)
-    monkeypatch.setattr(torch.cuda, "set_stream", left_on.append)
+    monkeypatch.setattr(torch.cuda, "set_stream", leave := Mock())
     sizes = [4, 4, 4, 3]
     expected = trained(Gradients(network(), nullcontext), [], sizes)
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level("WARNING"):
         losses = trained(CapturedGradients(network(), nullcontext), [], sizes)
     assert all(map(torch.equal, losses, expected))
-    assert len(left_on) == 1
-    text = "training goes on without a CUDA graph: operation not permitted when stream is capturing"
-    assert [record.message for record in caplog.records] == [text]
+    leave.assert_called_once()
+    text = "training continues without a CUDA graph: operation not permitted when stream is capturing"
+    assert caplog.messages == [text]
 
 
 def test_while_anomalies_are_looked_for_nothing_is_captured(fake_cuda: list[FakeGraph]) -> None:

@@ -44,11 +44,8 @@ def test_what_is_available_does_not_depend_on_what_was_set_before() -> None:
 
 
 def test_a_launcher_that_shares_out_the_cores_is_obeyed() -> None:
-    code = (
-        "from src.steps.threads import prepare_torch; import torch;"
-        "prepare_torch('auto', 'highest', multiply_adds=10**12);"
-        "print(torch.get_num_threads())"
-    )
+    prepare = "from src.steps.threads import prepare_torch; prepare_torch('auto', 'highest', multiply_adds=10**12)"
+    code = f"{prepare}; import torch; print(torch.get_num_threads())"
     line, environment = [sys.executable, "-c", code], os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "1"

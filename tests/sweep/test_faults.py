@@ -4,20 +4,39 @@ import os
 import random
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import torch
 
 from src.run.result import read_result
+from src.sweep.search import JOURNAL
+from src.sweep.study import open_study
 from src.train import train
 from tests.conftest import Compose
-from tests.processes import Starter, table
+from tests.processes import Process, Starter, table
 from tests.runs import SMALL, assert_same_weights
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the processes of these tests are forks")
 TINY = [*SMALL, "model=mlp", "model.dropout=0.3", "model.hidden_sizes=[16]", "optimizer=adam", "scheduler=cosine"]
 GRID = [*TINY, "trainer.max_epochs=8", "optimizer.lr=0.001,0.01,0.1", "seed=1,2,3,4"]
+
+
+def kill(process: Process) -> bool:
+    """Whether the process still ran; either way it has ended."""
+    ran = process.runs()
+    if ran:
+        os.kill(process.pid, signal.SIGKILL)
+    while process.runs():
+        time.sleep(0.01)
+    return ran
+
+
+def output(process: Process, code: int = 0) -> str:
+    """All that a command prints, which ends with this exit code."""
+    assert process.exit_code() == code, process.log.read_text()
+    return process.log.read_text()
 
 
 def fingerprints(folder: Path) -> dict[str, tuple[int, int, int]]:
@@ -28,26 +47,17 @@ def fingerprints(folder: Path) -> dict[str, tuple[int, int, int]]:
 
 
 def test_a_sweep_that_is_killed_again_and_again_ends_as_if_nothing_had_happened(start: Starter, tmp_path: Path) -> None:
-    undisturbed = start("-m", *GRID, "hydra.sweep.dir=whole")
-    draw, kills, launches = random.Random(0), 0, 0
-    assert undisturbed.exit_code() == 0, undisturbed.log.read_text()
-    while True:
-        launches += 1
+    draw, kills = random.Random(0), 0
+    output(start("-m", *GRID, "hydra.sweep.dir=whole"))
+    for _ in range(99):
         process = start("-m", *GRID, "hydra.sweep.dir=killed", "resume=auto")
         before = fingerprints(tmp_path / "killed")
-        assert launches < 100
         if kills == 10:
             break
-        pause = draw.uniform(0.0, 1.8)
-        time.sleep(pause)
-        kills += process.runs()
-        if process.runs():
-            os.kill(process.pid, signal.SIGKILL)
-        while process.runs():
-            time.sleep(0.01)
-        after = fingerprints(tmp_path / "killed")
-        assert before.items() <= after.items(), "a finished folder was touched"
-    assert process.exit_code() == 0, process.log.read_text()
+        time.sleep(draw.uniform(0.0, 1.8))
+        kills += kill(process)
+        assert before.items() <= fingerprints(tmp_path / "killed").items(), "a finished folder was touched"
+    assert kills == 10 and output(process)
     assert before.items() <= fingerprints(tmp_path / "killed").items()
     assert table(tmp_path / "killed") == table(tmp_path / "whole") and len(table(tmp_path / "whole")) == 12
     for job in (tmp_path / "whole").glob("0*"):
@@ -58,41 +68,25 @@ def test_a_sweep_that_is_killed_again_and_again_ends_as_if_nothing_had_happened(
 
 
 def test_a_search_that_is_killed_again_and_again_has_each_trial_once(start: Starter, tmp_path: Path) -> None:
-    optuna = pytest.importorskip("optuna")
-    words = [
-        "-m",
-        "hydra/sweeper=optuna",
-        *TINY,
-        "data.batch_size=16,32",
-        "trainer.max_epochs=6",
-        "hydra.sweeper.n_trials=16",
-    ]
+    pytest.importorskip("optuna")
+    words = ["-m", "hydra/sweeper=optuna", *TINY, "data.batch_size=16,32", "trainer.max_epochs=6"]
     draw, before, kills = random.Random(1), {}, 0
     while True:
-        process = start(*words, "hydra.sweep.dir=search", "resume=auto")
+        process = start(*words, "hydra.sweeper.n_trials=16", "hydra.sweep.dir=search", "resume=auto")
         begun = len(list(tmp_path.glob("search/0*/train.log")))
         while kills < 4 and process.runs() and len(list(tmp_path.glob("search/0*/train.log"))) < begun + 2:
             time.sleep(0.01)
         if kills == 4 or not process.runs():
             break
         time.sleep(draw.uniform(0.0, 0.2))
-        if process.runs():
-            os.kill(process.pid, signal.SIGKILL)
-            kills += 1
-        while process.runs():
-            time.sleep(0.01)
-        after = fingerprints(tmp_path / "search")
-        assert before.items() <= after.items(), "a finished folder was touched"
-        before = after
-    assert process.exit_code() == 0 and kills >= 2, process.log.read_text()
+        kills += kill(process)
+        assert before.items() <= fingerprints(tmp_path / "search").items(), "a finished folder was touched"
+        before = fingerprints(tmp_path / "search")
+    assert kills >= 2 and output(process)
     assert before.items() <= fingerprints(tmp_path / "search").items()
-    rows = table(tmp_path / "search")
-    assert [row["status"] for row in rows] == ["completed"] * 16
+    assert [row["status"] for row in table(tmp_path / "search")] == ["completed"] * 16
     assert sorted(path.name[:3] for path in tmp_path.glob("search/0*")) == [f"{number:03d}" for number in range(16)]
-    storage = optuna.storages.JournalStorage(
-        optuna.storages.journal.JournalFileBackend(f"{tmp_path}/search/journal.log")
-    )
-    trials = optuna.load_study(study_name="sweep", storage=storage).trials
+    trials = open_study(tmp_path / "search" / JOURNAL, seed=0, min_epochs=1, reduction_factor=3).trials
     told = [trial.user_attrs["folder"] for trial in trials if trial.state.name in ("COMPLETE", "PRUNED")]
     assert sorted(told) == sorted(path.name for path in tmp_path.glob("search/0*"))
 
@@ -101,8 +95,8 @@ def test_failed_jobs_are_rows_with_their_reasons_and_the_others_equal_solo_runs(
     start: Starter, tmp_path: Path, config: Compose
 ) -> None:
     sweep = [*TINY, "trainer.max_epochs=2", f"seed={','.join(map(str, range(12)))}", "hydra.sweep.dir=grid"]
-    done = start("-m", *sweep, fail={"2": "exception", "5": "memory", "11": "exit"})
-    assert done.exit_code() == 5, done.log.read_text()
+    printed = output(start("-m", *sweep, fail={"2": "exception", "5": "memory", "11": "exit"}), code=5)
+    assert "9 of 12 jobs completed in grid" in printed
     reasons = {}
     for number in range(12):
         (folder,) = (tmp_path / "grid").glob(f"{number:03d}_*")
@@ -118,11 +112,8 @@ def test_failed_jobs_are_rows_with_their_reasons_and_the_others_equal_solo_runs(
     assert reasons == {2: "ValueError: injected", 5: memory, 11: "SystemExit: 7"}
     markdown = (tmp_path / "grid" / "results.md").read_text()
     assert all(f"| {reason} |" in markdown for reason in reasons.values())
-    assert "9 of 12 jobs completed in grid" in done.log.read_text()
-    again = start("-m", *sweep, "resume=auto")
-    assert again.exit_code() == 5 and "[12/12]" in again.log.read_text()  # failed ones are left alone
-    retried = start("-m", *sweep, "resume=auto", "retry_failed=true")
-    assert retried.exit_code() == 0 and "12 of 12 jobs completed" in retried.log.read_text()
+    assert "[12/12]" in output(start("-m", *sweep, "resume=auto"), code=5)  # failed ones are left alone
+    assert "12 of 12 jobs completed" in output(start("-m", *sweep, "resume=auto", "retry_failed=true"))
 
 
 def test_ctrl_c_leaves_a_true_table_and_the_sweep_goes_on_where_it_was(start: Starter, tmp_path: Path) -> None:
@@ -132,17 +123,14 @@ def test_ctrl_c_leaves_a_true_table_and_the_sweep_goes_on_where_it_was(start: St
         assert process.runs(), process.log.read_text()
         time.sleep(0.02)
     os.kill(process.pid, signal.SIGINT)
-    assert process.exit_code() == 130
+    assert "hydra.sweep.dir=grid resume=auto" in output(process, code=130)
     assert [row["status"] for row in table(tmp_path / "grid")] == ["completed", "interrupted", "unfinished"]
-    assert "hydra.sweep.dir=grid resume=auto" in process.log.read_text()
     (last,) = (tmp_path / "grid").glob("001_*/checkpoints/last.ckpt")
     epochs = torch.load(last, weights_only=True)["epoch"] + 1
-    again = start("-m", *sweep, "resume=auto")
-    assert again.exit_code() == 0
+    output(start("-m", *sweep, "resume=auto"))
     log = next((tmp_path / "grid").glob("001_*/train.log")).read_text()
     assert log.count("epoch 1/40 ") == 1 and log.count(f"epoch {epochs + 1}/40 ") >= 1
-    whole = start("-m", *sweep[:-1], "hydra.sweep.dir=whole")
-    assert whole.exit_code() == 0
+    output(start("-m", *sweep[:-1], "hydra.sweep.dir=whole"))
     assert table(tmp_path / "grid") == table(tmp_path / "whole")
 
 
@@ -152,23 +140,18 @@ def test_a_killed_run_is_resumed_by_the_same_command(start: Starter, tmp_path: P
     while not list(tmp_path.glob("outputs/runs/*/*/checkpoints/last.ckpt")):
         assert killed.runs(), killed.log.read_text()
         time.sleep(0.01)
-    os.kill(killed.pid, signal.SIGKILL)
-    while killed.runs():
-        time.sleep(0.01)
-    again = start(*run, "resume=auto")
-    assert again.exit_code() == 0
+    assert kill(killed)
     (folder,) = tmp_path.glob("outputs/runs/*/*")
-    assert f"resume=auto: continuing {folder.relative_to(tmp_path)}" in again.log.read_text()
-    whole = start(*run, "hydra.run.dir=whole")
-    assert whole.exit_code() == 0
+    assert f"resume=auto: continuing {folder.relative_to(tmp_path)}" in output(start(*run, "resume=auto"))
+    output(start(*run, "hydra.run.dir=whole"))
+    assert list(tmp_path.glob("outputs/runs/*/*")) == [folder]
     assert_same_weights(folder / "checkpoints/last.ckpt", tmp_path / "whole/checkpoints/last.ckpt")
     assert (folder / "metrics.csv").read_text() == (tmp_path / "whole/metrics.csv").read_text()
     names = ("val/acc", "val/loss", "test/acc", "test/loss", "best_epoch", "epochs")
     ours, theirs = read_result(folder), read_result(tmp_path / "whole")
     assert {name: ours[name] for name in names} == {name: theirs[name] for name in names}
     before = (folder / "metrics.json").stat()
-    done = start(*run, f"resume={folder}")
-    assert done.exit_code() == 0 and "was completed before: val acc" in done.log.read_text()
+    assert "was completed before: val acc" in output(start(*run, f"resume={folder}"))
     assert (folder / "metrics.json").stat() == before
 
 
@@ -176,24 +159,21 @@ def test_two_sweeps_that_start_together_never_share_a_folder(start: Starter, tmp
     sweep = [*TINY, "trainer.max_epochs=1", "seed=1,2"]
     both = [start("-m", *sweep) for _ in range(2)]
     assert [process.exit_code() for process in both] == [0, 0]
-    folders = list(tmp_path.glob("outputs/sweeps/*/*"))
-    assert len(folders) == 2
-    assert all([row["status"] for row in table(folder)] == ["completed"] * 2 for folder in folders)
+    statuses = [[row["status"] for row in table(folder)] for folder in tmp_path.glob("outputs/sweeps/*/*")]
+    assert statuses == [["completed", "completed"]] * 2
 
 
 def test_a_long_sweep_does_not_grow(start: Starter, tmp_path: Path) -> None:
-    seeds = ",".join(map(str, range(200)))
-    process = start("-m", *TINY, "trainer.max_epochs=1", f"seed={seeds}", "hydra.sweep.dir=grid")
+    seeds = f"seed={','.join(map(str, range(200)))}"
+    process = start("-m", *TINY, "trainer.max_epochs=1", seeds, "hydra.sweep.dir=grid")
     megabytes = {}
     while process.runs():
         done = len(list((tmp_path / "grid").glob("*/metrics.json")))
-        with_pages = Path(f"/proc/{process.pid}/statm")
-        try:
-            megabytes[done] = int(with_pages.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
-        except OSError:
-            break
+        with suppress(OSError):  # it has ended
+            pages = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1])
+            megabytes[done] = pages * os.sysconf("SC_PAGE_SIZE") / 2**20
         time.sleep(0.05)
-    assert process.exit_code() == 0
+    output(process)
     early = min(done for done in megabytes if done >= 20)
     assert early < 40 and max(megabytes) >= 195
     assert megabytes[max(megabytes)] - megabytes[early] < 50, megabytes

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from src.files import write_json
+from src.sweep import leaderboard as module
 from src.sweep.leaderboard import as_csv, leaderboard, table, warnings, write_leaderboard
-from src.sweep.plan import new_plan, write_plan
+from tests.conftest import Patch
 from tests.sweeps import Sweep
 
 
@@ -51,7 +52,7 @@ def test_runs_of_any_folders_are_compared_by_what_differs_and_defaults_are_looke
     for name, lr, batch_size in (("a", "optimizer.lr=1", 64), ("b", "data=other", 32)):
         hydra = tmp_path / name / ".hydra"
         hydra.mkdir(parents=True)
-        write_json(hydra.parent / "metrics.json", completed({"overrides": [lr, "model=mlp"], "val/acc": 0.5}))
+        write_json(tmp_path / name / "metrics.json", Sweep.RESULT | {"overrides": [lr, "model=mlp"], "val/acc": 0.5})
         (hydra / "config.yaml").write_text(f"optimizer: {{lr: 0.1}}\ndata: {{batch_size: {batch_size}}}\n")
         (hydra / "hydra.yaml").write_text("hydra: {runtime: {choices: {data: fashion}}}\n")
     board = leaderboard([tmp_path])
@@ -70,20 +71,32 @@ def test_folders_are_merged_and_one_that_is_named_twice_counts_once(tmp_path: Pa
 @pytest.mark.parametrize(
     ("sort", "order"),
     [
-        ("val/acc", ["2", "10", "1"]),
-        ("test/acc", ["1", "2", "10"]),
-        ("val/loss", ["10", "1", "2"]),
-        ("train_seconds", ["2", "1", "10"]),
-        ("lr", ["1", "2", "10"]),
+        *[("val/acc", "2 10 1"), ("test/acc", "1 2 10"), ("val/loss", "10 1 2")],
+        *[("train_seconds", "2 1 10"), ("lr", "1 2 10")],
     ],
 )
-def test_it_can_be_sorted_by_any_result_or_key(sort: str, order: list[str], tmp_path: Path) -> None:
+def test_it_can_be_sorted_by_any_result_or_key(sort: str, order: str, tmp_path: Path) -> None:
     Sweep(tmp_path, "lr=1,2,10").left(
         {"val/acc": 0.1, "test/acc": 0.9, "val/loss": 0.3, "train_seconds": 5.0},
         {"val/acc": 0.5, "test/acc": 0.8, "val/loss": 0.4, "train_seconds": 1.0},
         {"val/acc": 0.4, "test/acc": 0.1, "val/loss": 0.2, "train_seconds": 9.0},
     )
-    assert [entry.values["lr"] for entry in leaderboard([tmp_path], sort=sort).entries] == order
+    assert [entry.values["lr"] for entry in leaderboard([tmp_path], sort=sort).entries] == order.split()
+
+
+def test_a_new_column_is_empty_for_older_runs_and_they_are_sorted_last(tmp_path: Path, monkeypatch: Patch) -> None:
+    monkeypatch.setattr(module, "SHOWN", ("val/acc", "images_per_second"))
+    monkeypatch.setattr(module, "COLUMNS", ("val/acc", "images_per_second"))
+    fast, slow = {"images_per_second": 2000.0}, {"images_per_second": 1000.0}
+    Sweep(tmp_path, "lr=1,2,10").left(fast | {"val/acc": 0.1}, {"val/acc": 0.9}, slow | {"val/acc": 0.5})
+    board = leaderboard([tmp_path], sort="images_per_second")
+    assert [line[:3] for line in table(board, tmp_path)] == [
+        ["lr", "val acc", "images_per_second"],
+        ["10", "0.5000", "1000.0000"],
+        ["1", "0.1000", "2000.0000"],
+        ["2", "0.9000", ""],
+    ]
+    assert as_csv(board, tmp_path).splitlines()[2].startswith("2,0.9,,completed")
 
 
 def test_equal_accuracies_are_told_apart_by_the_loss(tmp_path: Path) -> None:
@@ -92,22 +105,23 @@ def test_equal_accuracies_are_told_apart_by_the_loss(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "values", "text"),
+    ("key", "one", "other", "text"),
     [
-        ("git_commit", ["a" * 40, "b" * 40], "these runs mix 2 git commits: aaaaaaaa, bbbbbbbb"),
-        ("data_source", ["data/x", "synthetic"], "these runs mix 2 data sources: data/x, synthetic"),
+        ("git_commit", "a" * 40, "b" * 40, "these runs mix 2 git commits: aaaaaaaa, bbbbbbbb"),
+        ("data_source", "data/x", "synthetic", "these runs mix 2 data sources: data/x, synthetic"),
         (
             "validation",
-            ["official test", "train split"],
+            "official test",
+            "train split",
             "these runs mix 2 validation protocols: official test, train split",
         ),
-        ("git_dirty", [True, False], "some of these runs were made with uncommitted changes, some without"),
+        ("git_dirty", True, False, "some of these runs were made with uncommitted changes, some without"),
     ],
 )
-def test_it_warns_of_runs_that_cannot_be_compared(key: str, values: list[Any], text: str, tmp_path: Path) -> None:
-    Sweep(tmp_path, "lr=1,2").left({key: values[0]}, {key: values[0]})
+def test_it_warns_of_runs_that_cannot_be_compared(key: str, one: Any, other: Any, text: str, tmp_path: Path) -> None:
+    Sweep(tmp_path, "lr=1,2").left({key: one}, {key: one})
     assert warnings(leaderboard([tmp_path])) == []
-    Sweep(tmp_path, "lr=1,2").left({key: values[0]}, {key: values[1]})
+    Sweep(tmp_path, "lr=1,2").left({key: one}, {key: other})
     assert warnings(leaderboard([tmp_path])) == [text]
     assert f"Warning: {text}." in (write_leaderboard(tmp_path) and (tmp_path / "results.md").read_text())
 
@@ -115,12 +129,6 @@ def test_it_warns_of_runs_that_cannot_be_compared(key: str, values: list[Any], t
 def test_several_data_sets_are_not_several_sources_of_one(tmp_path: Path) -> None:
     Sweep(tmp_path, "data=fashion_mnist,cifar2").left({"data_source": "x"}, {"data_source": "y"})
     assert warnings(leaderboard([tmp_path])) == []
-
-
-def test_a_damaged_result_is_a_failed_run(tmp_path: Path) -> None:
-    Sweep(tmp_path, "lr=1,2").left({"val/acc": 0.5}, {"val/acc": 0.6})
-    (tmp_path / "001_lr=2" / "metrics.json").write_text('{"status": "comp')
-    assert table(leaderboard([tmp_path]), tmp_path)[2][-1].startswith("metrics.json is damaged: ")
 
 
 def test_the_table_is_written_beside_the_jobs(tmp_path: Path) -> None:
@@ -131,14 +139,10 @@ def test_the_table_is_written_beside_the_jobs(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.part"))
 
 
-def completed(result: dict[str, Any]) -> dict[str, Any]:
-    return Sweep.RESULT | result
-
-
 def test_jobs_that_never_started_are_in_the_table(tmp_path: Path) -> None:
-    plan = new_plan(overrides=["lr=1"], swept=["lr"], jobs=[(["lr=1"], {"lr": 1})])
-    write_plan(plan, tmp_path, launched=plan.jobs)
-    assert [run.status for run in leaderboard([tmp_path]).runs] == ["unfinished"]
+    Sweep(tmp_path, "lr=1,2")
+    lines = table(leaderboard([tmp_path]), tmp_path)[1:]
+    assert [line[:2] for line in lines] == [["1", "unfinished"], ["2", "unfinished"]]
 
 
 def test_runs_of_the_same_settings_and_seed_are_no_seeds(tmp_path: Path) -> None:
@@ -161,14 +165,17 @@ def test_among_equal_runs_the_longest_counts_then_the_newest(tmp_path: Path) -> 
         assert found == {"1": 0.7, "2": 0.4}
 
 
-def test_a_result_of_something_else_is_a_failed_run(tmp_path: Path) -> None:
-    for name, content in (("a", '{"status": "completed", "val/acc": 1}'), ("b", "[]"), ("c", "{}")):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "metrics.json").write_text(content)
-    runs = leaderboard([tmp_path]).runs
-    assert [run.status for run in runs] == ["failed", "failed", "unfinished"]
+def test_a_result_that_is_damaged_or_of_something_else_is_a_failed_run(tmp_path: Path) -> None:
+    contents = ['{"status": "completed", "val/acc": 1}', "[]", '{"status": "comp', "{}"]
+    for number, content in enumerate(contents):
+        (tmp_path / f"{number}").mkdir()
+        (tmp_path / f"{number}" / "metrics.json").write_text(content)
+    lacking, alien, damaged, empty = leaderboard([tmp_path]).runs
+    assert [run.status for run in (lacking, alien, damaged, empty)] == [*["failed"] * 3, "unfinished"]
     lacks = "metrics.json lacks best_epoch, test/acc, test/loss, train_seconds, val/loss"
-    assert [run.result.get("reason") for run in runs] == [lacks, "metrics.json is none of ours", None]
+    reasons = [run.result.get("reason") for run in (lacking, alien, empty)]
+    assert reasons == [lacks, "metrics.json holds no result", None]
+    assert damaged.result["reason"].startswith("metrics.json is damaged: ")
 
 
 def test_a_number_is_one_value_however_it_is_written(tmp_path: Path) -> None:

@@ -1,14 +1,11 @@
 from pathlib import Path
 
-import pytest
-
 from src.sweep.report import rebuild, report_sweep
+from tests.conftest import Captured
 from tests.sweeps import Sweep
 
 
-def test_the_end_of_a_sweep_tells_everything_and_writes_its_files(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_end_of_a_sweep_tells_everything_and_writes_its_files(tmp_path: Path, capsys: Captured) -> None:
     Sweep(tmp_path, "optimizer.lr=0.1,1", "data.batch_size=64,256").left(*[{"val/acc": 0.5}] * 3, {"val/acc": 0.9})
     report_sweep(tmp_path)
     out = capsys.readouterr().out
@@ -21,12 +18,11 @@ def test_the_end_of_a_sweep_tells_everything_and_writes_its_files(
         f"  tensorboard  tensorboard --logdir {tmp_path}\n",
     ):
         assert text in out
-    assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {
-        *("sweep.json", "results.csv", "results.md", "grid.png"),
-    }
+    written = {path.name for path in tmp_path.iterdir() if path.is_file()}
+    assert written == {"sweep.json", "results.csv", "results.md", "grid.png"}
 
 
-def test_a_sweep_with_a_failed_job_is_not_complete(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_sweep_with_a_failed_job_is_not_complete(tmp_path: Path, capsys: Captured) -> None:
     Sweep(tmp_path, "model=a,b,c").left({}, "out of memory", {"git_commit": "b" * 40})
     report_sweep(tmp_path)
     out = capsys.readouterr().out
@@ -35,7 +31,7 @@ def test_a_sweep_with_a_failed_job_is_not_complete(tmp_path: Path, capsys: pytes
     assert not (tmp_path / "grid.png").exists()
 
 
-def test_a_sweep_that_was_stopped_advises_nothing_yet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_sweep_that_was_stopped_advises_nothing_yet(tmp_path: Path, capsys: Captured) -> None:
     Sweep(tmp_path, "lr=0.1,1,10").left({"val/acc": 0.8}, {"val/acc": 0.7}, None)
     report_sweep(tmp_path)
     assert "lowest" not in capsys.readouterr().out

@@ -2,22 +2,24 @@
 
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
+from math import log10
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
-from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from src import settings
-from src.command.jobs import checked_jobs
 from src.errors import BadInput
 from src.files import write_json
 from src.settings import choices
 from src.sweep.plan import Plan, read_plan, write_plan
 from src.sweep.search import JOURNAL, OptunaSweeper, as_typed, distributions, ends, space_of
-from tests.runs import SMALL, command
+from src.sweep.study import open_study
+from tests.conftest import composed
+from tests.runs import SMALL, checked, command, refusal
 from tests.sweeps import Sweep
 
 optuna = pytest.importorskip("optuna")
@@ -43,33 +45,31 @@ class Launcher:
         return []
 
 
-class ConfigLoader:
-    def load_sweep_config(self, config: Any, overrides: list[str]) -> DictConfig:
-        with initialize_config_dir(config_dir=str(settings.CONF), version_base="1.3"):
-            composed = compose("config", overrides)
-        with open_dict(composed):
-            composed.hydra = {}
-        return composed
+def job_config(config: Any, overrides: list[str]) -> DictConfig:
+    """What Hydra's loader of configs gives a sweeper for a job."""
+    cfg = composed(*overrides)
+    with open_dict(cfg):
+        cfg.hydra = {}
+    return cfg
 
 
 def search(folder: Path, outcome: Outcome, **settings: int) -> Launcher:
     space = {"optimizer.lr": "tag(log,interval(0.001,10))", "data.batch_size": "choice(64,256)"}
     if read_plan(folder) is None:
-        settings_now = {"trainer.max_epochs": 5, "seed": 0}
-        write_plan(Plan(["seed=0"], list(space), [], space, 20, settings_now), folder, launched=[])
-    defaults = {"n_trials": 20, "at_once": 1, "seed": 0, "min_epochs": 1, "reduction_factor": 3}
-    sweeper = OptunaSweeper(**(defaults | settings))
+        new = Plan(["seed=0"], list(space), [], space, 20, {"trainer.max_epochs": 5, "seed": 0})
+        write_plan(new, folder, launched=[])
+    parameters: Any = {"n_trials": 20, "at_once": 1, "seed": 0, "min_epochs": 1, "reduction_factor": 3} | settings
+    sweeper = OptunaSweeper(**parameters)
     sweeper.config = OmegaConf.create({"hydra": {"sweep": {"dir": str(folder)}}})
     sweeper.launcher = Launcher(folder, outcome)  # type: ignore[assignment]
-    sweeper.hydra_context = type("Context", (), {"config_loader": ConfigLoader()})()  # type: ignore[assignment]
+    sweeper.hydra_context = Mock()
+    sweeper.hydra_context.config_loader.load_sweep_config = job_config
     sweeper.sweep([])
     return sweeper.launcher  # type: ignore[return-value]
 
 
 def good_at(best: float) -> Outcome:
     """Accuracies that are the higher, the closer the learning rate is to the best one, in powers of ten."""
-    from math import log10
-
     return lambda number, words: {"val/acc": 1 - abs(log10(float(words["optimizer.lr"]) / best)) / 4, "epochs": 10}
 
 
@@ -85,8 +85,8 @@ def test_a_search_comes_closer_to_the_best_and_each_trial_is_a_job_of_the_sweep(
 
 
 def test_several_at_once_are_one_launch(tmp_path: Path) -> None:
-    launcher = search(tmp_path, good_at(0.1), n_trials=7, at_once=3)
-    assert [len(batch) for batch in launcher.batches] == [3, 3, 1]
+    batches = search(tmp_path, good_at(0.1), n_trials=7, at_once=3).batches
+    assert [len(batch) for batch in batches] == [3, 3, 1]
 
 
 def test_a_search_that_was_killed_goes_on_with_the_job_it_had_begun(tmp_path: Path) -> None:
@@ -108,8 +108,7 @@ def test_a_search_that_was_killed_goes_on_with_the_job_it_had_begun(tmp_path: Pa
 def test_what_failed_and_what_was_stopped_early_is_told_to_the_study(tmp_path: Path) -> None:
     outcomes: list[dict[str, Any]] = [{"status": "failed", "reason": "diverged"}, {"epochs": 2}, {"epochs": 10}]
     search(tmp_path, lambda number, words: outcomes[number], n_trials=3)
-    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(tmp_path / JOURNAL)))
-    study = optuna.load_study(study_name="sweep", storage=storage)
+    study = open_study(tmp_path / JOURNAL, seed=0, min_epochs=1, reduction_factor=3)
     assert [trial.state.name for trial in study.trials] == ["FAIL", "PRUNED", "COMPLETE"]
     assert study.best_value == Sweep.RESULT["val/acc"]
 
@@ -123,16 +122,16 @@ def test_a_job_knows_its_trial(tmp_path: Path) -> None:
 
 def test_a_real_search_stops_what_falls_behind_and_is_resumed(tmp_path: Path) -> None:
     words = [*SMALL, "model=mlp", "model.hidden_sizes=[8]", "trainer.max_epochs=9", "data.batch_size=16"]
-    sweep = ["-m", *words, "hydra/sweeper=optuna", "optimizer.lr=tag(log,interval(0.00001,1))", "model.dropout=0"]
-    done = command(*sweep, "hydra.sweeper.n_trials=8", "hydra.sweep.dir=search", cwd=tmp_path)
+    words += ["optimizer.lr=tag(log,interval(0.00001,1))", "model.dropout=0", "hydra.sweep.dir=search"]
+    sweep = partial(command, "-m", "hydra/sweeper=optuna", *words, cwd=tmp_path)
+    done = sweep("hydra.sweeper.n_trials=8")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "8 of 8 jobs completed in search" in done.stdout and "[8/8] optimizer.lr=" in done.stdout
-    results = [json.loads(path.read_text()) for path in sorted((tmp_path / "search").glob("*/metrics.json"))]
-    epochs = [result["epochs"] for result in results]
-    assert set(epochs) <= {1, 3, 9} and len(set(epochs)) > 1
-    more = command(*sweep, "hydra.sweeper.n_trials=10", "resume=auto", "hydra.sweep.dir=search", cwd=tmp_path)
+    epochs = {json.loads(path.read_text())["epochs"] for path in tmp_path.glob("search/*/metrics.json")}
+    assert epochs <= {1, 3, 9} and len(epochs) > 1
+    more = sweep("hydra.sweeper.n_trials=10", "resume=auto")
     assert more.returncode == 0 and more.stdout.count("(before)") == 8 and "10 of 10 jobs" in more.stdout
-    changed = command(*sweep, "seed=1", "resume=auto", "hydra.sweep.dir=search", cwd=tmp_path)
+    changed = sweep("seed=1", "resume=auto")
     assert changed.returncode == 2 and "resume would mix results: seed was 0" in changed.stderr
 
 
@@ -140,26 +139,19 @@ def test_a_real_search_stops_what_falls_behind_and_is_resumed(tmp_path: Path) ->
     ("word", "text"),
     [
         ("seed=1,2", "seed cannot be searched: the luckiest would win. Type one seed."),
-        (
-            "retry_failed=true",
-            "retry_failed=true is for grids: a search proposes other jobs. Raise hydra.",
-        ),
+        ("retry_failed=true", "retry_failed=true is for grids: a search proposes other jobs. Raise hydra."),
     ],
 )
 def test_what_a_search_cannot_do_is_refused(word: str, text: str) -> None:
-    with pytest.raises(BadInput) as error:
-        checked_jobs(["hydra/sweeper=optuna", word], multirun=True)
-    assert str(error.value).startswith(text)
+    assert refusal("-m", "hydra/sweeper=optuna", word).startswith(text)
 
 
 @pytest.mark.parametrize("model", choices("model"))
 def test_every_network_has_a_space_of_which_every_end_can_be_run(model: str) -> None:
-    pytest.importorskip("optuna")
     space = space_of(model)
     assert "optimizer.lr" in space and "data.batch_size" in space
-    jobs = checked_jobs([f"model={model}", "hydra/sweeper=optuna"], multirun=True)
-    assert jobs.space == space and jobs.swept == list(space)
-    assert jobs.overrides == [[f"model={model}"]]
+    jobs = checked("-m", f"model={model}", "hydra/sweeper=optuna")
+    assert (jobs.space, jobs.swept, jobs.overrides) == (space, list(space), [[f"model={model}"]])
 
 
 def test_the_spaces_are_those_of_the_networks() -> None:
@@ -170,12 +162,9 @@ def test_the_spaces_are_those_of_the_networks() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("interval(0,0.5)", ["0.0", "0.5"]),
-        ("tag(log,interval(0.01,1))", ["0.01", "1.0"]),
-        ("choice([128],[256,128])", ["[128]", "[256,128]"]),
-        ("64,256", ["64", "256"]),
-        ("int(interval(1,5))", ["1", "5"]),
-        ("range(1,4)", ["1", "2", "3"]),
+        *[("interval(0,0.5)", ["0.0", "0.5"]), ("tag(log,interval(0.01,1))", ["0.01", "1.0"])],
+        *[("choice([128],[256,128])", ["[128]", "[256,128]"]), ("64,256", ["64", "256"])],
+        *[("int(interval(1,5))", ["1", "5"]), ("range(1,4)", ["1", "2", "3"])],
     ],
 )
 def test_the_ends_of_a_space_are_what_a_job_can_get(text: str, expected: list[str]) -> None:
@@ -197,15 +186,11 @@ def test_a_space_that_is_none_is_refused(text: str, message: str) -> None:
 
 
 def test_a_space_is_read_as_optunas_distributions() -> None:
-    optuna = pytest.importorskip("optuna")
-    found = distributions(
-        {"a": "tag(log,interval(0.01,1))", "b": "int(interval(1,5))", "c": "choice([8],16)", "d": "x,y"}
-    )
-    assert found == {
-        "a": optuna.distributions.FloatDistribution(0.01, 1, log=True),
-        "b": optuna.distributions.IntDistribution(1, 5),
-        "c": optuna.distributions.CategoricalDistribution(["[8]", "16"]),
-        "d": optuna.distributions.CategoricalDistribution(["x", "y"]),
+    kinds = optuna.distributions
+    space = {"a": "tag(log,interval(0.01,1))", "b": "int(interval(1,5))", "c": "choice([8],16)", "d": "x,y"}
+    assert distributions(space) == {
+        **{"a": kinds.FloatDistribution(0.01, 1, log=True), "b": kinds.IntDistribution(1, 5)},
+        **{"c": kinds.CategoricalDistribution(["[8]", "16"]), "d": kinds.CategoricalDistribution(["x", "y"])},
     }
 
 

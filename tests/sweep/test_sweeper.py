@@ -2,9 +2,10 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from hydra.core.utils import JobReturn, JobStatus
@@ -15,41 +16,47 @@ from src.sweep.plan import write_plan
 from tests.runs import ROOT
 from tests.sweeps import Sweep
 
+Jobs = list[list[str]]  # the overrides of each
+DONE, DIED = ("completed", ""), ("failed", "its process died (RuntimeError)")
 
-class Launcher:
-    def __init__(self) -> None:
-        self.launched: list[list[str]] = []
 
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[Any]:
-        assert initial_job_idx == 0
-        self.launched = [list(overrides) for overrides in job_overrides]
+def launches(folder: Path, run: Callable[[Jobs], list[Any]]) -> list[Jobs]:
+    """The jobs of each launch for the plan in a folder, with a launcher that runs them as a function does."""
+    ours, launch = sweeper.GridSweeper(), Mock(side_effect=lambda jobs, initial_job_idx: run(jobs))
+    ours.config = OmegaConf.create({"hydra": {"sweep": {"dir": str(folder)}}})
+    ours.launcher = Mock(launch=launch)
+    ours.sweep([])
+    assert all(call.kwargs == {"initial_job_idx": 0} for call in launch.call_args_list)
+    return [call.args[0] for call in launch.call_args_list]
+
+
+def folder_of(overrides: list[str]) -> str:
+    return overrides[-1].partition("=")[2].strip("'")
+
+
+def begin(folder: Path) -> None:
+    (folder / ".hydra").mkdir(parents=True, exist_ok=True)
+    (folder / ".hydra" / "config.yaml").write_text("")
+
+
+def dying(sweep: Sweep, number: str, deaths: int, *, at_once: bool = False) -> Callable[[Jobs], list[Any]]:
+    """Runs jobs one by one, and dies at the one with a number as often as told; begins one by one or all at once."""
+    left = [RuntimeError("a worker process was killed")] * deaths
+
+    def run(jobs: Jobs) -> list[Any]:
+        names = [folder_of(overrides) for overrides in jobs]
+        if at_once:
+            for name in names:
+                begin(sweep.folder / name)
+            names.sort(key=lambda name: name[:3] != number)
+        for name in names:
+            begin(sweep.folder / name)
+            if name[:3] == number and left:
+                raise left.pop()
+            sweep.ends(int(name[:3]), {})
         return []
 
-
-@pytest.fixture
-def ours(tmp_path: Path) -> sweeper.GridSweeper:
-    made = sweeper.GridSweeper()
-    made.config = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}})
-    made.launcher = Launcher()  # type: ignore[assignment]
-    return made
-
-
-def test_the_launcher_gets_the_jobs_of_the_plan_each_with_its_folder(ours: sweeper.GridSweeper, tmp_path: Path) -> None:
-    plan = Sweep(tmp_path, "a=x", "lr=1,2,3").plan
-    write_plan(plan, tmp_path, launched=plan.jobs[1:])
-    ours.sweep(["lr=1,2,3"])
-    assert ours.launcher.launched == [  # type: ignore[attr-defined]
-        ["a=x", "lr=2", "hydra.sweep.subdir='001_lr=2,a=x'"],
-        ["a=x", "lr=3", "hydra.sweep.subdir='002_lr=3,a=x'"],
-    ]
-    assert (tmp_path / "multirun.yaml").exists()
-
-
-def test_where_nothing_is_left_nothing_is_launched(ours: sweeper.GridSweeper, tmp_path: Path) -> None:
-    plan = Sweep(tmp_path, "lr=1,2").plan
-    write_plan(plan, tmp_path, launched=[])
-    ours.sweep([])
-    assert ours.launcher.launched == []  # type: ignore[attr-defined]
+    return run
 
 
 def results(folder: Path) -> list[tuple[str, str]]:
@@ -57,104 +64,63 @@ def results(folder: Path) -> list[tuple[str, str]]:
     return [(result["status"], result.get("reason", "")) for result in found]
 
 
-class Dying(Launcher):
-    """Ends jobs one by one, and dies at some; `dies` counts how often still."""
-
-    def __init__(self, sweep: Sweep, dies: dict[str, int]) -> None:
-        super().__init__()
-        self.sweep, self.dies, self.sizes = sweep, dies, list[int]()
-
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[Any]:
-        super().launch(job_overrides, initial_job_idx)
-        self.sizes.append(len(job_overrides))
-        for words in job_overrides:
-            name = words[-1].partition("=")[2].strip("'")
-            (self.sweep.folder / name / ".hydra").mkdir(parents=True, exist_ok=True)
-            (self.sweep.folder / name / ".hydra" / "config.yaml").write_text("")
-            if self.dies.get(name[:3], 0):
-                self.dies[name[:3]] -= 1
-                raise RuntimeError("a worker process was killed")
-            self.sweep.ends(int(name[:3]), {})
-        return []
+def test_the_launcher_gets_the_jobs_of_the_plan_each_with_its_folder(tmp_path: Path) -> None:
+    plan = Sweep(tmp_path, "a=x", "lr=1,2,3").plan
+    write_plan(plan, tmp_path, launched=plan.jobs[1:])
+    assert launches(tmp_path, lambda jobs: []) == [
+        [["a=x", "lr=2", "hydra.sweep.subdir='001_lr=2,a=x'"], ["a=x", "lr=3", "hydra.sweep.subdir='002_lr=3,a=x'"]]
+    ]
+    assert (tmp_path / "multirun.yaml").exists()
 
 
-@pytest.mark.parametrize(
-    ("deaths", "last"), [(1, ("completed", "")), (9, ("failed", "its process died (RuntimeError)"))]
-)
+def test_where_nothing_is_left_nothing_is_launched(tmp_path: Path) -> None:
+    write_plan(Sweep(tmp_path, "lr=1,2").plan, tmp_path, launched=[])
+    assert launches(tmp_path, lambda jobs: []) == []
+
+
+@pytest.mark.parametrize(("deaths", "last"), [(1, DONE), (9, DIED)])
 def test_a_job_whose_process_dies_is_launched_once_more_alone_and_the_others_go_on(
-    deaths: int, last: tuple[str, str], ours: sweeper.GridSweeper, tmp_path: Path
+    deaths: int, last: tuple[str, str], tmp_path: Path
 ) -> None:
-    sweep = Sweep(tmp_path, "lr=1,2,3,4")
-    launcher = ours.launcher = Dying(sweep, {"001": deaths})  # type: ignore[assignment]
-    ours.sweep([])
-    assert results(tmp_path) == [("completed", ""), last, ("completed", ""), ("completed", "")]
-    assert launcher.sizes == [4, 2, 1]
+    found = launches(tmp_path, dying(Sweep(tmp_path, "lr=1,2,3,4"), "001", deaths))
+    assert results(tmp_path) == [DONE, last, DONE, DONE]
+    assert [len(jobs) for jobs in found] == [4, 2, 1]
 
 
-def test_jobs_beside_one_that_dies_have_not_failed(ours: sweeper.GridSweeper, tmp_path: Path) -> None:
-    class Pool(Dying):
-        """Begins all its jobs at once."""
-
-        def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[Any]:
-            for words in job_overrides:
-                folder = self.sweep.folder / words[-1].partition("=")[2].strip("'") / ".hydra"
-                folder.mkdir(parents=True, exist_ok=True)
-                (folder / "config.yaml").write_text("")
-            return super().launch(sorted(job_overrides, key=lambda words: "001_" not in words[-1]), initial_job_idx)
-
-    sweep = Sweep(tmp_path, "lr=1,2,3")
-    launcher = ours.launcher = Pool(sweep, {"001": 9})  # type: ignore[assignment]
-    ours.sweep([])
-    assert results(tmp_path) == [("completed", ""), ("failed", "its process died (RuntimeError)"), ("completed", "")]
-    assert launcher.sizes == [3, 1, 1, 1]
+def test_jobs_beside_one_that_dies_have_not_failed(tmp_path: Path) -> None:
+    found = launches(tmp_path, dying(Sweep(tmp_path, "lr=1,2,3"), "001", 9, at_once=True))
+    assert results(tmp_path) == [DONE, DIED, DONE]
+    assert [len(jobs) for jobs in found] == [3, 1, 1, 1]
 
 
-def test_jobs_that_an_earlier_start_has_begun_have_not_died_now(ours: sweeper.GridSweeper, tmp_path: Path) -> None:
+def test_jobs_that_an_earlier_start_has_begun_have_not_died_now(tmp_path: Path) -> None:
     sweep = Sweep(tmp_path, "lr=1,2,3")
     for job in sweep.plan.jobs:
-        (tmp_path / job.folder / ".hydra").mkdir(parents=True)
-        (tmp_path / job.folder / ".hydra" / "config.yaml").write_text("")
-    launcher = ours.launcher = Dying(sweep, {"000": 9})  # type: ignore[assignment]
-    ours.sweep([])
-    assert [status for status, _ in results(tmp_path)] == ["failed", "completed", "completed"]
-    assert launcher.sizes == [3, 2, 1]
+        begin(tmp_path / job.folder)
+    found = launches(tmp_path, dying(sweep, "000", 9))
+    assert results(tmp_path) == [DIED, DONE, DONE]
+    assert [len(jobs) for jobs in found] == [3, 2, 1]
 
 
-def test_where_jobs_have_ended_a_launcher_that_gives_up_is_used_again(
-    ours: sweeper.GridSweeper, tmp_path: Path
-) -> None:
-    class Impatient(Launcher):
-        """Ends one job, and gives up."""
-
-        def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[Any]:
-            sweep.ends(int(job_overrides[0][-1].partition("'")[2][:3]), {})
-            raise RuntimeError("a job was cancelled")
+def test_where_jobs_have_ended_a_launcher_that_gives_up_is_used_again(tmp_path: Path) -> None:
+    def end_one_and_give_up(jobs: Jobs) -> list[Any]:
+        sweep.ends(int(folder_of(jobs[0])[:3]), {})
+        raise RuntimeError("a job was cancelled")
 
     sweep = Sweep(tmp_path, "lr=1,2,3")
-    ours.launcher = Impatient()  # type: ignore[assignment]
-    ours.sweep([])
-    assert results(tmp_path) == [("completed", "")] * 3
+    launches(tmp_path, end_one_and_give_up)
+    assert results(tmp_path) == [DONE] * 3
 
 
-def test_a_launcher_that_cannot_start_anything_says_so_itself(ours: sweeper.GridSweeper, tmp_path: Path) -> None:
-    class Broken(Launcher):
-        def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[Any]:
-            raise ConnectionError("no cluster")
-
+def test_a_launcher_that_cannot_start_anything_says_so_itself(tmp_path: Path) -> None:
     Sweep(tmp_path, "lr=1,2")
-    ours.launcher = Broken()  # type: ignore[assignment]
     with pytest.raises(ConnectionError, match="no cluster"):
-        ours.sweep([])
+        launches(tmp_path, Mock(side_effect=ConnectionError("no cluster")))
 
 
-def test_what_kept_a_job_from_writing_its_result_is_written_for_it(ours: sweeper.GridSweeper, tmp_path: Path) -> None:
-    class Failing(Launcher):
-        def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[Any]:
-            return [JobReturn(status=JobStatus.FAILED, _return_value=OSError("no locks here"))]
-
+def test_what_kept_a_job_from_writing_its_result_is_written_for_it(tmp_path: Path) -> None:
     Sweep(tmp_path, "seed=1,2")
-    ours.launcher = Failing()  # type: ignore[assignment]
-    ours.sweep([])
+    launches(tmp_path, lambda jobs: [JobReturn(status=JobStatus.FAILED, _return_value=OSError("no locks here"))])
     assert results(tmp_path) == [("failed", "OSError: no locks here")]
 
 

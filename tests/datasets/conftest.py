@@ -1,0 +1,10 @@
+"""Where the files of Fashion-MNIST lie."""
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def raw(fashion_root: Path) -> Path:
+    return fashion_root / "FashionMNIST" / "raw"

@@ -90,6 +90,7 @@ def test_ctrl_c_interrupts_the_jobs_of_all_processes_and_they_go_on_where_they_w
     interrupted.wait_for(lambda: len(list(tmp_path.glob("grid/*/checkpoints/last.ckpt"))) >= 2)
     os.killpg(interrupted.process.pid, signal.SIGINT)  # as a terminal does
     assert interrupted.process.wait(timeout=60) == 130, interrupted.log.read_text()
+    interrupted.wait_for_its_processes()
     begun = [read_result(path) for path in sorted(tmp_path.glob("grid/00*"))]
     assert {result["status"] for result in begun} <= {"interrupted", "completed"} and "interrupted" in str(begun)
     again = command(*words, "resume=auto", cwd=tmp_path)

@@ -1,1 +1,1 @@
-"""What is fast and what is not, measured against what most people write; never part of the tests."""
+"""The speed of this project, compared with a bare loop and with the usual Lightning code. Never part of the tests."""

@@ -1,8 +1,8 @@
-"""How fast training is: a bare loop, ours, Lightning alone, and what a competent user writes, taking turns.
+"""How fast training is: a bare loop, this project, Lightning alone, and the usual Lightning code, in turn.
 
-All arms train the same network on the same batches in the same order, and must end at the same weights: to the last bit
-where they compute with the same number of threads. BARE and OURS take turns by the epoch, the others by the fit. Writes
-a Markdown table and JSON.
+All arms train the same network on the same batches in the same order, and must end with the same weights: to the last
+bit if they use the same number of threads. BARE and OURS run in turn epoch by epoch, the others fit by fit. Writes a
+Markdown table and JSON.
 
     BARE       a hand-written loop on resident tensors (benchmarks/bare.py)
     OURS       src.train: config, task, Trainer, metrics, logging, checkpoints, validation
@@ -43,21 +43,19 @@ CASES = {
     "mlp 784-256-10, batch 256": [*FASHION, "model=mlp", "data.batch_size=256"],
     "cifar2 mlp 3072-512-2, batch 64": [*CIFAR2, "data.batch_size=64"],
 }
-EPOCHS = 5  # of a fit; of STOCK one
+EPOCHS = 5  # in a fit; STOCK trains one
 WORKERS = (0, 2, 4)
 PROCESSES = {"processes": processes.measure, "sweeps": processes.measure_sweeps}
 SWEEPS = {"launchers": sweeps.measure_launchers, "searches": sweeps.measure_searches}
-# Seconds of an epoch; start-up and memory; 16 jobs end to end; several jobs at once; a search instead of a grid.
+# Seconds per epoch; start-up and memory; a sweep of 16 jobs; several jobs at once; a search instead of a grid.
 PARTS = ("epochs", *PROCESSES, *SWEEPS)
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 class Case:
-    """One network on one data set, and the arms that train it: each gives the seconds of an epoch with validation.
+    """One network on one data set, and the arms that train it. Each returns the seconds of an epoch with validation.
 
-    Args:
-        overrides: of the run.
-        folder: for what the arms leave.
+    The arms write to `folder`.
     """
 
     def __init__(self, overrides: list[str], folder: Path) -> None:
@@ -102,7 +100,7 @@ class Case:
         return sum(seconds) / epochs
 
     def in_turn(self, epochs: int = EPOCHS) -> tuple[float, float]:
-        """BARE's and OURS' seconds of an epoch, an epoch of the one after an epoch of the other."""
+        """The seconds of an epoch of BARE and of OURS, which train one epoch each in turn."""
         network = bare.network_of(self.task.sizes, self.weights).to(DEVICE)
         self.cfg.pruner = Turns.begin(bare.epochs_of(self.resident, network))
         self.ours(epochs)
@@ -122,7 +120,7 @@ class Case:
         return seconds
 
     def choose_stock(self) -> None:
-        """The fastest number of workers for STOCK, by two epochs each."""
+        """Chooses the fastest number of workers for STOCK, from two epochs with each."""
         trials: dict[int, list[float]] = {workers: [] for workers in WORKERS}
         for _ in range(2):
             for self.stock_workers in WORKERS:
@@ -130,10 +128,10 @@ class Case:
         self.stock_workers = min(WORKERS, key=lambda workers: min(trials[workers]))
 
     def check_weights(self) -> str:
-        """That all arms end at the same weights; says how equal they are.
+        """Checks that all arms end with the same weights; returns the arms whose weights are equal to the last bit.
 
         Raises:
-            AssertionError: they do not.
+            AssertionError: an arm ends with other weights.
         """
         for arm in (self.ours, self.bare, self.barebones, self.stock):
             arm(epochs=2)
@@ -147,7 +145,7 @@ class Case:
 
 
 def alike(threads: int) -> None:
-    """Undoes what other arms have set in this process."""
+    """Sets the number of threads, and resets what other arms have set in this process."""
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(False)
 
@@ -155,7 +153,7 @@ def alike(threads: int) -> None:
 def measured(name: str, overrides: list[str], folder: Path, repeats: int) -> dict[str, Any]:
     """Seconds of an epoch for each arm of a case, `repeats` times in turn."""
     case = Case(overrides, folder)
-    equal = case.check_weights()  # the warm-up, too
+    equal = case.check_weights()  # also the warm-up
     case.choose_stock()
     seconds: dict[str, list[float]] = {arm: [] for arm in ("BARE", "OURS", "BAREBONES", "STOCK")}
     for _ in range(repeats):
@@ -206,7 +204,7 @@ def main() -> None:
 
 
 def write(figures: dict[str, Any], folder: Path) -> None:
-    """Writes what there is so far."""
+    """Writes the figures so far."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "benchmark.json").write_text(json.dumps(figures, indent=2) + "\n")
     (folder / "benchmark.md").write_text(markdown(figures))

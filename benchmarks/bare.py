@@ -1,4 +1,4 @@
-"""BARE: the loop one would write by hand, on tensors that stay on the device. It knows torch and nothing else."""
+"""BARE: a hand-written training loop on tensors that stay on the device. It imports only torch and numpy."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -19,15 +19,15 @@ class Task:
     """What all arms train.
 
     Attributes:
-        pixels: of the official training set, (count, channels, height, width), uint8.
+        pixels: the official training images, (count, channels, height, width), uint8.
         labels: (count,), int64.
-        train_rows: the images to train on.
-        val_rows: the images to validate on.
-        mean: of each channel; None for pixels in 0..1.
-        std: of each channel.
-        sizes: units of each layer, pixels and classes included.
-        batch_size: images a step.
-        lr: of SGD.
+        train_rows: indices of the images to train on, (count,).
+        val_rows: indices of the images to validate on, (count,).
+        mean: mean of each channel, (channels, 1, 1); None leaves pixels in 0..1.
+        std: standard deviation of each channel, (channels, 1, 1).
+        sizes: number of pixels, units of each hidden layer, number of classes.
+        batch_size: images per step.
+        lr: learning rate of SGD.
     """
 
     pixels: Tensor
@@ -57,7 +57,7 @@ def network_of(sizes: list[int], weights: dict[str, Tensor]) -> nn.Module:
 
 
 def order(count: int, seed: int, epoch: int) -> Tensor:
-    """The order of the images in one epoch, from 0; that of `src.datasets.loader.Shuffle`."""
+    """The order of the images in one epoch, counted from 0. It equals `src.datasets.loader.Shuffle`'s."""
     generator = numpy.random.Generator(numpy.random.Philox(key=seed, counter=[0, 0, 0, epoch + 1]))
     return torch.from_numpy(generator.permutation(count))
 
@@ -65,7 +65,7 @@ def order(count: int, seed: int, epoch: int) -> Tensor:
 def train(
     task: Task, weights: dict[str, Tensor], *, epochs: int, to_images: Callable[[Tensor], Tensor] | None = None
 ) -> tuple[list[float], list[Tensor], tuple[float, ...]]:
-    """Seconds of each epoch, final weights, and the last epoch's loss and accuracy, of training and validation."""
+    """Returns the seconds of each epoch, the final weights, and the last epoch's training and validation results."""
     network = network_of(task.sizes, weights).to(task.pixels.device)
     *_, (_, tracked) = done = list(islice(epochs_of(task, network, to_images=to_images), epochs))
     return [seconds for seconds, _ in done], [parameter.detach().cpu() for parameter in network.parameters()], tracked
@@ -74,7 +74,7 @@ def train(
 def epochs_of(
     task: Task, network: nn.Module, *, to_images: Callable[[Tensor], Tensor] | None = None
 ) -> Iterator[tuple[float, tuple[float, ...]]]:
-    """Trains an epoch at a time: its seconds, and its loss and accuracy, of training and validation."""
+    """Trains one epoch per iteration; yields its seconds, and its training and validation loss and accuracy."""
     device = task.pixels.device
     optimizer = torch.optim.SGD(network.parameters(), lr=task.lr)
     to_images = to_images or partial(scaled, mean=task.mean, std=task.std)

@@ -1,7 +1,7 @@
 """One pass over the training images of Fashion-MNIST: ours, DataLoader(TensorDataset) and torchvision's data set.
 
-All arms give float images in 0..1 and labels, shuffled, in batches of 256, and take turns in one process; that each has
-given every image once is checked. Then the memory that training adds to `import torch, lightning`.
+All arms yield shuffled float images in 0..1 and labels, in batches of 256, and run in turn in one process. Each arm
+must yield every image once. Also measures the memory that training adds to `import torch, lightning`.
 
 python -m benchmarks.data
 """
@@ -32,7 +32,7 @@ from src.datasets.loader import Batches, Shuffle
 BATCH_SIZE = 256
 Batch = tuple[Tensor, Tensor]
 
-# What is resident after the imports, and at the peak of a run: Linux counts both.
+# The memory after the imports and at the peak of a run, which Linux counts.
 MEMORY = """
 import sys, tempfile
 from pathlib import Path
@@ -93,7 +93,7 @@ def one_pass(batches: Iterable[Batch]) -> float:
 
 
 def check_same_work(all_arms: Mapping[str, Iterable[Batch]], images: Images) -> None:
-    """Every arm gives every image once: as many of each class, and but for augmentation the same sum of all pixels."""
+    """Checks that every arm yields every image once: the count of each class and, unless augmented, all pixels."""
     whole = images.pixels.sum(dtype=torch.int64).item() / 255
     for name, batches in all_arms.items():
         counts, total = torch.zeros(10, dtype=torch.int64), 0.0
@@ -129,7 +129,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         torchvision_files(images, Path(folder))
         all_arms = arms(images, Path(folder))
-        check_same_work(all_arms, images)  # the warm-up, too
+        check_same_work(all_arms, images)  # also the warm-up
         seconds: dict[str, list[float]] = {name: [] for name in all_arms}
         for _ in range(repeats):
             for name, batches in all_arms.items():

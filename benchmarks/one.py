@@ -1,4 +1,4 @@
-"""One arm in a process of its own: the seconds of its fit as the last line, of all jobs for `sweep`, which is STOCK's.
+"""Runs one arm in this process and prints the seconds of its fit; `sweep` is a sweep of STOCK, and prints its seconds.
 
 OURS has its own command, `src.train`.
 

@@ -1,4 +1,4 @@
-"""What is measured from outside: start-up, memory, and a sweep from the command to its end."""
+"""Measurements of whole processes: start-up, memory, and a sweep from the command to its end."""
 
 import json
 import shutil
@@ -25,26 +25,26 @@ ANSWERS = {
     "--cfg job": [*TRAIN, "--cfg", "job"],
     "a config error": [*TRAIN, "model=mpl"],
 }
-EXIT_CODES = {"a config error": 2}  # of the answers; 0 for all others
+EXIT_CODES = {"a config error": 2}  # 0 for all others
 EPOCHS = 3
-# A process inherits the peak of the one that starts it, so that a small one stands between; Linux counts kilobytes.
+# A process inherits the peak memory of the process that starts it, so a small one is put in between. Linux counts kB.
 PEAK = "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True); "
 PEAK += "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)"
 
 
 @dataclass
 class Done:
-    """A process that has ended: wall time, and what it printed."""
+    """The wall time and the output of a process that has ended."""
 
     seconds: float
     output: str
 
 
 def run(line: list[str], *, exit_code: int = 0) -> Done:
-    """Runs a process; one that ends otherwise than it should is no measurement.
+    """Runs a process and measures it.
 
     Raises:
-        RuntimeError: with the last of what it said.
+        RuntimeError: its exit code is not `exit_code`.
     """
     began = time.perf_counter()
     done = subprocess.run(line, capture_output=True, text=True)
@@ -55,14 +55,9 @@ def run(line: list[str], *, exit_code: int = 0) -> Done:
 
 
 def measure(task: bare.Task, weights: dict[str, Tensor], folder: Path, workers: int, figures: dict[str, Any]) -> None:
-    """Adds one repeat of every process to the figures.
+    """Adds one repeat of every process to the figures: seconds and megabytes by name.
 
-    Args:
-        task: softmax regression on Fashion-MNIST.
-        weights: to start from.
-        folder: for files.
-        workers: of STOCK.
-        figures: lists of seconds and megabytes by name.
+    The task starts from the given weights; `workers` are STOCK's.
     """
     task_file = folder / "task.pt"
     torch.save({"task": vars(task), "weights": weights}, task_file)
@@ -79,7 +74,7 @@ def measure(task: bare.Task, weights: dict[str, Tensor], folder: Path, workers: 
 def measure_sweeps(
     task: bare.Task, weights: dict[str, Tensor], folder: Path, workers: int, figures: dict[str, Any]
 ) -> None:
-    """Adds one repeat of the sweeps to the figures; arguments as of `measure`."""
+    """Adds one repeat of the sweeps to the figures, like `measure`."""
     task_file = folder / "task.pt"
     torch.save({"task": vars(task), "weights": weights}, task_file)
     ours, later = our_sweep(folder / "sweep")
@@ -95,7 +90,7 @@ def note(found: dict[str, dict[str, float]], figures: dict[str, Any]) -> None:
 
 
 def one_run(arm: str, task_file: Path, run_dir: Path, workers: int) -> tuple[float, float]:
-    """Trains softmax regression in a process: its seconds but for the fit, and the megabytes of its peak."""
+    """Trains softmax regression in a process; returns its seconds without the fit, and its peak memory in MB."""
     line = [PYTHON, "-m", "benchmarks.one", arm.lower(), str(task_file), str(EPOCHS), str(workers)]
     if arm == "OURS":
         line = [*TRAIN, f"trainer.max_epochs={EPOCHS}", f"hydra.run.dir={run_dir}"]
@@ -110,7 +105,7 @@ def one_run(arm: str, task_file: Path, run_dir: Path, workers: int) -> tuple[flo
 
 
 def our_sweep(folder: Path) -> tuple[float, float]:
-    """Seconds of the sweep, and the median of what jobs after the first take beside their fit, testing included."""
+    """Seconds of the sweep, and the median seconds that a job after the first takes in addition to its fit."""
     lrs, sizes = ",".join(map(str, LEARNING_RATES)), ",".join(map(str, BATCH_SIZES))
     grid = [f"optimizer.lr={lrs}", f"data.batch_size={sizes}", f"trainer.max_epochs={EPOCHS}"]
     seconds = run([*TRAIN, "-m", *grid, f"hydra.sweep.dir={folder}"]).seconds

@@ -1,4 +1,4 @@
-"""The figures of a benchmark as Markdown tables, with the machine they are from."""
+"""The figures of a benchmark as Markdown tables, with the machine they were measured on."""
 
 import os
 import platform
@@ -33,7 +33,7 @@ def machine(device: torch.device) -> dict[str, Any]:
 
 
 def ratio(above: Sequence[float], below: Sequence[float]) -> str:
-    """Median of the paired ratios, with the least and the most."""
+    """Median, minimum and maximum of the paired ratios."""
     ratios = [a / b for a, b in zip(above, below, strict=True)]
     return f"{median(ratios):.2f} ({min(ratios):.2f} - {max(ratios):.2f})"
 
@@ -48,7 +48,7 @@ def markdown(figures: dict[str, Any]) -> str:
     device = facts["gpu"] or f"{facts['cores']} cores of {facts['cpu']}"
     packages = ", ".join(f"{package} {facts[package]}" for package in PACKAGES)
     head = f"{facts['date']}, commit {facts['commit']}, {device}; Python {facts['python']}, {packages}.\n"
-    head += f"Medians of {figures['repeats']} repeats, the arms in turn; in brackets the least and the most.\n"
+    head += f"Medians of {figures['repeats']} repeats, the arms in turn; minimum and maximum in brackets.\n"
     parts = [head]
     if figures["cases"]:
         parts.append(epochs(figures["cases"]))
@@ -112,7 +112,7 @@ def sweeps(figures: dict[str, Any]) -> str:
     return "\n".join(
         [
             table([f"end to end, {len(sweep['OURS'])} repeats", "OURS", "STOCK"], rows),
-            f"* Jobs 2..16 of our sweep take {median(later):.3f} s beside their fit, testing included.\n",
+            f"* Jobs 2..16 of our sweep take {median(later):.3f} s in addition to their fit, testing included.\n",
         ]
     )
 

@@ -1,4 +1,4 @@
-"""The arms of Lightning: BAREBONES on resident tensors, and STOCK, what a competent user writes with torchvision."""
+"""The arms that use Lightning alone: BAREBONES on resident tensors, and STOCK, the usual code with torchvision."""
 
 import contextlib
 import os
@@ -22,7 +22,7 @@ Batch = tuple[Tensor, Tensor]
 
 
 class Timer(Callback):
-    """Wall time of the fit, without what comes before its first step."""
+    """Wall time of the fit, from its first step."""
 
     def on_train_start(self, *arguments: Any) -> None:
         self.began = time.perf_counter()
@@ -58,7 +58,7 @@ class Resident:
 
 
 class Barebones(LightningModule):
-    """Nothing but the loss."""
+    """Only the loss; nothing is logged."""
 
     def __init__(self, network: nn.Module, lr: float) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ class Barebones(LightningModule):
 
 
 class Stock(Barebones):
-    """Loss and accuracy logged as Lightning's and torchmetrics' documentation show."""
+    """Logs loss and accuracy as the documentation of Lightning and torchmetrics shows."""
 
     def __init__(self, network: nn.Module, lr: float, num_classes: int) -> None:
         super().__init__(network, lr)
@@ -102,7 +102,7 @@ class Stock(Barebones):
 
 
 class EpochOrder(Sampler[int]):
-    """The order of the other arms, so that all end at the same weights."""
+    """The order of the other arms, so that all end with the same weights."""
 
     def __init__(self, count: int) -> None:
         self.count, self.epoch = count, 0
@@ -118,7 +118,7 @@ class EpochOrder(Sampler[int]):
 
 
 def torchvision_set(task: bare.Task) -> datasets.VisionDataset:
-    """The images as torchvision keeps them in memory: turned into an Image and a tensor one by one."""
+    """The images in torchvision's own class, which converts them to a PIL image and a tensor one by one."""
     steps: list[Any] = [transforms.ToTensor()]
     if task.mean is not None and task.std is not None:
         steps.append(transforms.Normalize(task.mean.flatten().tolist(), task.std.flatten().tolist()))

@@ -1,4 +1,4 @@
-"""What is measured of whole sweeps: several jobs at once, and a search instead of a grid."""
+"""Measurements of whole sweeps: several jobs at once, and a search instead of a grid."""
 
 import json
 import shutil
@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.processes import TRAIN, note, run
 
-# Four jobs of about 20 seconds each, one after the other and by as many processes as there are cores.
+# Four jobs of about 20 seconds each: one after the other, and one process per core.
 JOBS = ["model=mlp", "data.batch_size=64", "trainer.max_epochs=12", "seed=0,1,2,3"]
 LAUNCHERS = {"sequential": [], "joblib": ["hydra/launcher=joblib"]}
 GRID = ["optimizer.lr=0.003,0.01,0.03,0.1,0.3,1,3", "data.batch_size=32,64,128,256,512"]

@@ -1,4 +1,4 @@
-"""BARE and OURS taking turns by the epoch, so that what else the machine does meets both alike."""
+"""Trains BARE and OURS in turn, epoch by epoch, so that other work of the machine affects both alike."""
 
 import time
 from collections.abc import Iterator
@@ -9,9 +9,9 @@ from lightning import Callback, LightningModule, Trainer
 
 
 class Turns(Callback):
-    """Lets another arm train an epoch before each of ours, and times both.
+    """Lets another arm train an epoch before each epoch of ours, and measures both.
 
-    Ours goes from the first batch to the start of the next epoch: validation, checkpoints and logging are in it.
+    An epoch of ours ends when the next one starts: it includes validation, checkpoints and logging.
     """
 
     other: ClassVar[Iterator[tuple[float, Any]]]
@@ -20,7 +20,7 @@ class Turns(Callback):
 
     @classmethod
     def begin(cls, other: Iterator[tuple[float, Any]]) -> dict[str, str]:
-        """The setting of a run that makes it take turns with `other`."""
+        """The `pruner` setting of a run that trains in turn with `other`."""
         cls.other, cls.ours, cls.others = other, [], []
         return {"_target_": f"{cls.__module__}.{cls.__name__}"}
 

@@ -86,7 +86,7 @@ def test_the_report_says_what_was_measured_and_where() -> None:
     }
     table = markdown(figures)
     assert "| STOCK / OURS | 20.00 (20.00 - 20.00) |" in table and "end to end, 1 repeats" in table
-    assert "0.85 (0.85 - 0.85) of 1.1 x BARE + 60 MB" in table and "sweep take 0.350 s in addition to their fit" in table
+    assert "0.85 (0.85 - 0.85) of 1.1 x BARE + 60 MB" in table and "take 0.350 s in addition to their fit" in table
     assert "| sequential / joblib | 1.50 (1.25 - 1.75) |" in table and "| joblib | 80.0 (80.0 - 80.0) | 30.0 |" in table
     assert "takes 0.30 (0.30 - 0.30) of the grid's epochs; its best is 0.25 points below" in table
     assert "2 cores of a CPU" in table

@@ -50,7 +50,7 @@ def test_fetching_decodes_into_the_cache(fashion_root: Path, capsys: Captured) -
     assert names == {"fashion-mnist_test.npz", "fashion-mnist_train.npz"}
 
 
-def test_official_bytes_are_verified_anew_though_they_are_decoded(fashion_root: Path, capsys: Captured) -> None:
+def test_official_bytes_are_verified_again_though_they_are_decoded(fashion_root: Path, capsys: Captured) -> None:
     look(fashion_root, "data=fashion_mnist", "fetch=true")
     path = fashion_root / "FashionMNIST" / "raw" / "train-labels-idx1-ubyte"
     before = path.stat()
@@ -84,7 +84,7 @@ def test_a_copy_that_lacks_a_file_is_an_error_in_one_line(cifar_unpacked: Path, 
     assert capsys.readouterr().err == f"error: {path} is missing. Unpack cifar-10-python.tar.gz there again.\n"
 
 
-def test_a_figure_that_cannot_be_written_is_told(capsys: Captured) -> None:
+def test_a_figure_that_cannot_be_written_is_reported(capsys: Captured) -> None:
     Path("outputs").touch()
     assert main(["data=synthetic", "figure=true"]) == 74
     assert capsys.readouterr().err.startswith("error: could not write outputs/data/synthetic.png: ")
@@ -96,7 +96,7 @@ def test_many_classes_and_odd_channels_are_drawn(capsys: Captured) -> None:
     assert Path("outputs/data/synthetic.png").stat().st_size > 1000
 
 
-def test_what_cannot_be_fetched_is_an_error_that_tells_the_ways_out(tmp_path: Path, capsys: Captured) -> None:
+def test_a_failed_download_is_an_error_that_names_the_ways_out(tmp_path: Path, capsys: Captured) -> None:
     assert main([f"data.root={tmp_path}", "data=cifar2", "fetch=true"]) == 3
     err = capsys.readouterr().err
     not_found = f"CIFAR-10 was not found: {tmp_path} has no cifar-10-batches-py/, cifar-10-python.tar.gz"

@@ -53,7 +53,7 @@ def test_it_prints_every_measure_and_draws_the_pictures_of_the_split(capsys: Cap
     assert not (folder / "figures").exists()
 
 
-def test_other_data_is_told_from_that_of_training(capsys: Captured) -> None:
+def test_other_data_is_distinguished_from_the_training_data(capsys: Captured) -> None:
     run("data=synthetic")
     assert main(["run=latest", "data.normalize=true", "figures=false"]) == 0
     assert "(training reported loss " in capsys.readouterr().out

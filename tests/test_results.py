@@ -57,7 +57,7 @@ def test_it_prints_csv_and_markdown(sweep: Sweep, capsys: Captured) -> None:
         (["grid", "--sort", "acc"], 2, "error: --sort must be one of val/acc, val/loss, test/acc, test/loss, "),
     ],
 )
-def test_bad_input_is_told_in_a_line(
+def test_bad_input_is_reported_in_a_line(
     arguments: list[str], code: int, text: str, sweep: Sweep, monkeypatch: Patch, capsys: Captured
 ) -> None:
     monkeypatch.chdir(sweep.folder.parent)

@@ -115,7 +115,7 @@ def test_every_key_has_a_rule_or_is_known_to_be_free() -> None:
         ("data.augment.shift", ["1.5", "null", "true"], "an integer from 0 to 27 (images are 28 pixels wide)", "2"),
     ],
 )
-def test_a_value_out_of_range_is_told_with_its_rule(words: str, values: list[str], rule: str, example: str) -> None:
+def test_a_value_out_of_range_is_answered_with_its_rule(words: str, values: list[str], rule: str, example: str) -> None:
     *others, key = words.split()
     for value in values:
         config = composed(*others, f"{key}={value}")

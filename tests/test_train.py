@@ -169,7 +169,7 @@ def test_bad_input_answers_in_a_line(words: str, text: str, tmp_path: Path) -> N
     assert done.returncode == 2 and done.stderr.startswith(f"error: {text}") and not list(tmp_path.iterdir())
 
 
-def test_damaged_data_are_told_in_a_line_with_exit_code_3(tmp_path: Path) -> None:
+def test_damaged_data_are_reported_in_a_line_with_exit_code_3(tmp_path: Path) -> None:
     folder = tmp_path / "data" / "cifar-10-batches-py"
     folder.mkdir(parents=True)
     (folder / "data_batch_1").write_bytes(b"damaged")

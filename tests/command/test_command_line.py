@@ -206,7 +206,7 @@ def test_an_interrupted_sweep_shows_what_it_has_and_how_to_go_on(hydra: Hydra, c
     assert err == f"to resume: {again}\n"
 
 
-def test_a_run_that_was_completed_before_is_told_and_not_run_again(hydra: Hydra, capsys: Captured) -> None:
+def test_a_run_that_was_completed_before_is_reported_and_not_run_again(hydra: Hydra, capsys: Captured) -> None:
     result = left_by_a_run("mine")
     assert hydra.answer("resume=mine") == 0
     assert capsys.readouterr().out.startswith("mine was completed before: val acc 0.7000 (epoch 3 of 5)")

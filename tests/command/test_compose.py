@@ -50,6 +50,6 @@ def test_a_quoted_value_and_a_parameter_that_lightning_has_can_be_typed() -> Non
     assert config.trainer.val_check_interval == 0.5
 
 
-def test_a_setting_that_the_chosen_launcher_lacks_is_told_with_the_others() -> None:
+def test_a_setting_that_the_chosen_launcher_lacks_is_answered_with_the_other_launchers() -> None:
     answer = "hydra.launcher.n_jobs is no setting of this launcher. Choose another: hydra/launcher=basic, "
     assert refusal("-m", "hydra.launcher.n_jobs=2", "seed=0,1").startswith(answer)

@@ -6,7 +6,7 @@ from src.errors import BadInput
 DEFAULTS = {"run": "", "split": "test"}
 
 
-def test_a_commands_own_words_are_told_from_overrides() -> None:
+def test_a_commands_own_words_are_separated_from_overrides() -> None:
     words = ["run=best", "data.root=a=b", "threads=1"]
     assert own_and_others(words, DEFAULTS) == ({"run": "best", "split": "test"}, ["data.root=a=b", "threads=1"])
 

@@ -79,8 +79,8 @@ def test_what_is_damaged_is_named_and_made_again(tmp_path: Path, caplog: pytest.
     assert equal(load_or_make(tmp_path, "birds", stamp="1", make=source), sets())
     assert source.call_count == 2
     assert path.stat().st_size == len(content)
-    (told,) = caplog.messages
-    assert told.startswith(f"{path} is damaged (") and told.endswith(") and is made again")
+    (reported,) = caplog.messages
+    assert reported.startswith(f"{path} is damaged (") and reported.endswith(") and is made again")
 
 
 def test_nothing_is_unpickled(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_nothing_is_unpickled(tmp_path: Path) -> None:
     assert not (tmp_path / "canary").exists()
 
 
-def test_a_full_disk_is_told_and_leaves_no_partial_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported_and_leaves_no_partial_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def half(file: Any, **arrays: Any) -> None:
         file.write(b"half")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

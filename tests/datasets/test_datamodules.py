@@ -153,7 +153,7 @@ def test_the_synthetic_source_needs_no_files_and_has_the_shape_of_the_real_one(m
     assert images_of(data, "train").pixels.dtype == torch.uint8
 
 
-def test_synthetic_images_are_the_same_every_time_and_can_be_told_apart() -> None:
+def test_synthetic_images_are_the_same_every_time_and_can_be_classified() -> None:
     settings = {name: value for name, value in COMMON.items() if name != "classes"}
     sizes = {"num_classes": 3, "channels": 2, "size": 8, "train_per_class": 400, "test_per_class": 5}
     first, second = ready(Synthetic(**sizes, **settings)), ready(Synthetic(**sizes, **settings))

@@ -178,7 +178,7 @@ class FullDisk(io.FileIO):
         return super().write(piece)
 
 
-def test_a_full_disk_is_told_and_leaves_no_file_under_its_name(
+def test_a_full_disk_is_reported_and_leaves_no_file_under_its_name(
     mirror: Mirror, tmp_path: Path, monkeypatch: Patch
 ) -> None:
     monkeypatch.setattr(Path, "open", lambda path, mode: FullDisk(path, mode))
@@ -189,7 +189,7 @@ def test_a_full_disk_is_told_and_leaves_no_file_under_its_name(
     assert "file" not in names(tmp_path)
 
 
-def test_a_folder_that_cannot_be_made_is_told(mirror: Mirror, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_reported(mirror: Mirror, tmp_path: Path) -> None:
     (tmp_path / "taken").touch()
     with pytest.raises(CannotWrite, match=r"^could not write .*/taken/file \((Not a directory|File exists)\)\. Make"):
         fetch(mirror, tmp_path / "taken", "good")

@@ -93,7 +93,7 @@ def test_a_packed_file_that_is_cut_off_or_would_be_huge_is_damaged(raw: Path, mo
 
 
 def mirror(monkeypatch: Patch, answers: dict[str, bytes]) -> list[str]:
-    """Stands for the download of one file: tries its addresses in turn, and tells which were asked."""
+    """Stands for the download of one file: tries its addresses in turn, and records which were asked."""
     asked = []
 
     def download(urls: list[str], path: Path, finish: object, *, max_bytes: int) -> None:

@@ -65,7 +65,7 @@ def test_grey_and_palette_images_are_read_in_colour_and_colour_in_grey_for_a_gre
     assert image_folder.decode(str(path), FASHION_MNIST).shape == (1, 28, 28)
 
 
-def test_the_source_tells_a_fingerprint_of_the_pixels(folder: Path) -> None:
+def test_the_source_has_a_fingerprint_of_the_pixels(folder: Path) -> None:
     before = read(folder).source
     assert before.startswith(f"{folder} (image folder, fingerprint ")
     assert read(folder).source == before

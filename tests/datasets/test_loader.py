@@ -131,7 +131,7 @@ def test_a_resumed_iteration_goes_on_with_the_same_batches(done: int) -> None:
     assert labels_of(other, 5) == whole[5]  # another epoch begins at its beginning
 
 
-def test_a_state_is_plain_numbers_and_tells_of_the_batches_handed_out() -> None:
+def test_a_state_is_plain_numbers_and_counts_the_batches_handed_out() -> None:
     batches = training(100, 32)
     assert batches.state_dict() == {"epoch": 0, "batches": 0}
     for number, _ in enumerate(in_epoch(batches, 3), start=1):

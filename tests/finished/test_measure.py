@@ -53,7 +53,7 @@ def test_of_a_sweep_the_best_job_is_drawn_once_if_figures_are_wanted(run_once: P
     assert {path: path.stat().st_mtime_ns for path in figures.iterdir()} == before
 
 
-def test_what_stands_against_drawing_is_told_and_harms_nothing(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_while_drawing_is_reported_and_harms_nothing(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (run / "checkpoints" / "best.ckpt").unlink()
     draw_figures(run)
     said = "warning: the figures were not drawn: run/checkpoints/best.ckpt is missing."

@@ -29,7 +29,7 @@ def test_a_run_that_is_not_completed_is_bad_input(run: Path) -> None:
         opened(run)
 
 
-def test_a_result_that_lacks_something_is_told(run: Path) -> None:
+def test_a_result_that_lacks_something_is_reported(run: Path) -> None:
     write_json(run / "metrics.json", {"status": "completed"})
     with pytest.raises(BadInput, match=r"^the run in run has failed: metrics\.json lacks best_epoch, test/acc"):
         opened(run)
@@ -80,7 +80,7 @@ def test_a_config_without_a_needed_part_is_of_another_version(run: Path) -> None
         opened(run)
 
 
-def test_a_checkpoint_that_does_not_fit_is_told_with_the_shapes(run: Path) -> None:
+def test_a_checkpoint_that_does_not_fit_is_reported_with_the_shapes(run: Path) -> None:
     changed(run, "data.size", 20)
     shapes = "network.output.weight is (10, 784) in it, and (10, 400) by the config and what was typed."
     text = re.escape(f"run/checkpoints/best.ckpt does not fit the network of its run: {shapes}")

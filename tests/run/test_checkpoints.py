@@ -78,7 +78,7 @@ def test_a_file_with_another_name_is_not_written_into(tmp_path: Path) -> None:
     assert (epoch_of(tmp_path / "best.ckpt"), epoch_of(tmp_path / "last.ckpt")) == (1, 2)
 
 
-def test_a_full_disk_is_told_and_leaves_the_checkpoint_that_was_there(tmp_path: Path, monkeypatch: Patch) -> None:
+def test_a_full_disk_is_reported_and_leaves_the_checkpoint_that_was_there(tmp_path: Path, monkeypatch: Patch) -> None:
     def full(path: Path, content: bytes) -> None:
         path.touch()
         raise OSError(28, "No space left on device", str(path))
@@ -101,7 +101,7 @@ def test_a_run_writes_its_checkpoints_whole(config: Compose, tmp_path: Path) -> 
     assert epoch_of(folder / "best.ckpt") + 1 == result.best_epoch and epoch_of(folder / "last.ckpt") + 1 == 3
 
 
-def test_a_run_without_a_checkpoint_starts_anew_and_a_damaged_one_is_told(tmp_path: Path) -> None:
+def test_a_run_without_a_checkpoint_starts_new_and_a_damaged_one_is_reported(tmp_path: Path) -> None:
     assert checkpoint_to_resume(tmp_path) is None
     path = tmp_path / "checkpoints" / "last.ckpt"
     WholeFiles().save_checkpoint({"epoch": 3}, path)

@@ -66,8 +66,8 @@ def test_a_failure_is_written_down_with_its_reason_and_exit_code(
 def test_only_a_fault_of_ours_shows_a_traceback(tmp_path: Path, caplog: Log) -> None:
     with caplog.at_level(logging.ERROR):
         recorded(tmp_path, DataError("gone"))
-        (told,) = [record for record in caplog.records if record.name == "failure"]
-        assert told.getMessage() == "error: gone" and not told.exc_info
+        (reported,) = [record for record in caplog.records if record.name == "failure"]
+        assert reported.getMessage() == "error: gone" and not reported.exc_info
         recorded(tmp_path, ZeroDivisionError("ours"))
         assert caplog.records[-1].name == "failure" and caplog.records[-1].exc_info
 
@@ -94,7 +94,7 @@ def test_an_interruption_is_written_down_and_goes_on(tmp_path: Path, stop: BaseE
     assert (result["status"], result["reason"]) == ("interrupted", reason)
 
 
-def test_the_first_error_is_told_if_no_result_can_be_written(tmp_path: Path, monkeypatch: Patch, caplog: Log) -> None:
+def test_the_first_error_is_reported_if_no_result_can_be_written(tmp_path: Path, monkeypatch: Patch, caplog: Log) -> None:
     full = OSError(28, "No space left on device", "metrics.json")
     monkeypatch.setattr(module, "write_json", Mock(side_effect=full))
     assert record(lambda: RESULT, RunFacts(tmp_path, 0, [])) == 74
@@ -114,16 +114,16 @@ def test_without_git_there_is_no_commit(monkeypatch: Patch, tmp_path: Path) -> N
     assert (provenance()["git_commit"], provenance()["git_dirty"]) == (None, None)
 
 
-def test_a_quiet_run_tells_of_its_end_in_its_log_alone(tmp_path: Path, caplog: Log) -> None:
+def test_a_quiet_run_reports_its_end_in_its_log_alone(tmp_path: Path, caplog: Log) -> None:
     (tmp_path / "failed").mkdir()
     with caplog.at_level(logging.INFO):
         recorded(tmp_path, quiet=True)
         report(tmp_path, quiet=True)
         recorded(tmp_path / "failed", ZeroDivisionError("division by zero"), quiet=True)
-    told = [f"{record.name}: {record.getMessage()}" for record in caplog.records]
-    assert told[0].startswith("details: val acc 0.7500 (epoch 2 of 3, train split)")
-    assert told[-1] == "details: error: ZeroDivisionError: division by zero"
-    assert all(line.startswith("details: ") for line in told)
+    reported = [f"{record.name}: {record.getMessage()}" for record in caplog.records]
+    assert reported[0].startswith("details: val acc 0.7500 (epoch 2 of 3, train split)")
+    assert reported[-1] == "details: error: ZeroDivisionError: division by zero"
+    assert all(line.startswith("details: ") for line in reported)
 
 
 def test_the_end_of_a_run_names_the_commands_that_come_next(tmp_path: Path, caplog: Log, monkeypatch: Patch) -> None:

@@ -87,8 +87,8 @@ def test_a_search_that_is_killed_again_and_again_has_each_trial_once(start: Star
     assert [row["status"] for row in table(tmp_path / "search")] == ["completed"] * 16
     assert sorted(path.name[:3] for path in tmp_path.glob("search/0*")) == [f"{number:03d}" for number in range(16)]
     trials = open_study(tmp_path / "search" / JOURNAL, seed=0, min_epochs=1, reduction_factor=3).trials
-    told = [trial.user_attrs["folder"] for trial in trials if trial.state.name in ("COMPLETE", "PRUNED")]
-    assert sorted(told) == sorted(path.name for path in tmp_path.glob("search/0*"))
+    reported = [trial.user_attrs["folder"] for trial in trials if trial.state.name in ("COMPLETE", "PRUNED")]
+    assert sorted(reported) == sorted(path.name for path in tmp_path.glob("search/0*"))
 
 
 def test_failed_jobs_are_rows_with_their_reasons_and_the_others_equal_solo_runs(

@@ -123,7 +123,7 @@ def without_folders(folder: Path) -> list[dict[str, str]]:
 
 
 @needs("submitit")
-@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the process of a job as Linux tells it")
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the process of a job in Linux's /proc")
 def test_a_job_that_is_preempted_is_queued_again_and_goes_on_where_it_was(config: Compose, tmp_path: Path) -> None:
     words = [*JOB, "trainer.max_epochs=60", "hydra.sweep.dir=grid"]
     sweep = Command("-m", "hydra/launcher=submitit_local", *words, "seed=0", cwd=tmp_path)

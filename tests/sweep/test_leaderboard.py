@@ -99,7 +99,7 @@ def test_a_new_column_is_empty_for_older_runs_and_they_are_sorted_last(tmp_path:
     assert as_csv(board, tmp_path).splitlines()[2].startswith("2,0.9,,completed")
 
 
-def test_equal_accuracies_are_told_apart_by_the_loss(tmp_path: Path) -> None:
+def test_equal_accuracies_are_ordered_by_the_loss(tmp_path: Path) -> None:
     Sweep(tmp_path, "lr=1,2").left({"val/acc": 0.5, "val/loss": 2.0}, {"val/acc": 0.5, "val/loss": 1.0})
     assert [entry.values["lr"] for entry in leaderboard([tmp_path]).entries] == ["2", "1"]
 

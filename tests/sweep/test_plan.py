@@ -51,7 +51,7 @@ def test_how_a_command_is_resumed_makes_no_other_job() -> None:
     assert again.overrides == ["optimizer.lr=0.1,1.0"]
 
 
-def test_a_job_is_told_from_the_others_by_its_own_overrides() -> None:
+def test_a_job_is_distinguished_from_the_others_by_its_own_overrides() -> None:
     found = plan("seed=3", lr=[0.1, 1.0])
     assert found.own_overrides(found.jobs[1]) == ["optimizer.lr=1.0"]
 

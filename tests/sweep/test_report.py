@@ -5,7 +5,7 @@ from tests.conftest import Captured
 from tests.sweeps import Sweep
 
 
-def test_the_end_of_a_sweep_tells_everything_and_writes_its_files(tmp_path: Path, capsys: Captured) -> None:
+def test_the_end_of_a_sweep_prints_everything_and_writes_its_files(tmp_path: Path, capsys: Captured) -> None:
     Sweep(tmp_path, "optimizer.lr=0.1,1", "data.batch_size=64,256").left(*[{"val/acc": 0.5}] * 3, {"val/acc": 0.9})
     report_sweep(tmp_path)
     out = capsys.readouterr().out

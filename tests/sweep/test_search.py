@@ -105,7 +105,7 @@ def test_a_search_that_was_killed_goes_on_with_the_job_it_had_begun(tmp_path: Pa
     assert len(search(tmp_path, good_at(0.1), n_trials=8).batches) == 2
 
 
-def test_what_failed_and_what_was_stopped_early_is_told_to_the_study(tmp_path: Path) -> None:
+def test_failed_and_pruned_jobs_are_reported_to_the_study(tmp_path: Path) -> None:
     outcomes: list[dict[str, Any]] = [{"status": "failed", "reason": "diverged"}, {"epochs": 2}, {"epochs": 10}]
     search(tmp_path, lambda number, words: outcomes[number], n_trials=3)
     study = open_study(tmp_path / JOURNAL, seed=0, min_epochs=1, reduction_factor=3)

@@ -60,7 +60,7 @@ def test_an_epoch_that_was_reported_before_an_interruption_is_not_reported_again
     assert study.trials[0].intermediate_values == {1: 0.5}
 
 
-def test_the_sampler_of_a_search_that_goes_on_draws_anew(tmp_path: Path) -> None:
+def test_the_sampler_of_a_resumed_search_draws_other_values(tmp_path: Path) -> None:
     space = {"lr": optuna.distributions.FloatDistribution(0, 1)}
     draws = [open_study(tmp_path / "journal", seed=0, **HALVING).ask(space).params["lr"] for _ in range(3)]
     assert len(set(draws)) == 3

@@ -40,7 +40,7 @@ def begin(folder: Path) -> None:
 
 
 def dying(sweep: Sweep, number: str, deaths: int, *, at_once: bool = False) -> Callable[[Jobs], list[Any]]:
-    """Runs jobs one by one, and dies at the one with a number as often as told; begins one by one or all at once."""
+    """Runs jobs one by one, and dies `times` times at the one with a number; begins one by one or all at once."""
     left = [RuntimeError("a worker process was killed")] * deaths
 
     def run(jobs: Jobs) -> list[Any]:

@@ -29,7 +29,7 @@ def begin(sweep: Sweep, number: int, epochs: int) -> None:
     (folder / "metrics.csv").write_text("\n".join(["epoch,train/loss,train/acc,val/loss,val/acc", *rows]) + "\n")
 
 
-def test_each_job_that_ends_is_a_line_and_the_table_is_written_anew(tmp_path: Path) -> None:
+def test_each_job_that_ends_is_a_line_and_the_table_is_rewritten(tmp_path: Path) -> None:
     sweep, out = Sweep(tmp_path, "data=x", "lr=1,2,3"), io.StringIO()
     with Watch(tmp_path, sweep.plan, sweep.plan.jobs, out=out):
         sweep.ends(1, {"val/acc": 0.9})

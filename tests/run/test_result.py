@@ -94,7 +94,7 @@ def test_an_interruption_is_written_down_and_goes_on(tmp_path: Path, stop: BaseE
     assert (result["status"], result["reason"]) == ("interrupted", reason)
 
 
-def test_the_first_error_is_reported_if_no_result_can_be_written(tmp_path: Path, monkeypatch: Patch, caplog: Log) -> None:
+def test_the_first_error_is_logged_if_no_result_can_be_written(tmp_path: Path, monkeypatch: Patch, caplog: Log) -> None:
     full = OSError(28, "No space left on device", "metrics.json")
     monkeypatch.setattr(module, "write_json", Mock(side_effect=full))
     assert record(lambda: RESULT, RunFacts(tmp_path, 0, [])) == 74

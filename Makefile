@@ -8,7 +8,7 @@ RAW := data/FashionMNIST/raw
 
 .PHONY: train test bench setup fashion-mnist clean
 
-# Fashion-MNIST is wanted unless another data set is typed.
+# Fetches Fashion-MNIST first, unless another data set is typed.
 train: setup $(if $(findstring data=,$(ARGS)),$(if $(findstring fashion_mnist,$(ARGS)),fashion-mnist),fashion-mnist)
 	@$(BIN)/python -m src.train $(ARGS)
 
@@ -25,16 +25,16 @@ setup: .venv/ready
 
 .venv/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "error: Python >= 3.11 is needed, $(PYTHON) is not there or older. Try make PYTHON=python3.12." >&2; exit 2; }
-	@# Where Debian keeps ensurepip in a package of its own, the environment gets its pip from the pip that is there.
+	  { echo "error: Python >= 3.11 is needed, $(PYTHON) is missing or older. Try make PYTHON=python3.12." >&2; exit 2; }
+	@# Debian may lack ensurepip. Then the pip that is installed puts a pip into the environment.
 	@echo "setting up .venv, once; this takes some minutes"
 	@$(PYTHON) -m venv .venv 2>/dev/null || \
 	  { $(PYTHON) -m venv --clear --without-pip .venv && $(PYTHON) -m pip --python $(BIN)/python install -q pip; }
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-# Behind a mirror the four files come from Debian's package, without root once package lists exist; root refreshes
-# them. Where this does not work the run itself downloads, and says what it tried.
+# Unpacks the four files from Debian's package, if apt-get can download it. This needs no root if apt has package lists;
+# root updates them first if needed. If it fails, the run itself downloads the files and reports what it tried.
 fashion-mnist:
 	@test -e $(RAW)/t10k-labels-idx1-ubyte || test -e $(DEBIAN)/t10k-labels-idx1-ubyte.gz || \
 	  ! command -v apt-get >/dev/null || ! command -v dpkg-deb >/dev/null || { \

@@ -1,8 +1,8 @@
-"""How fast training is: a bare loop, this project, Lightning alone, and the usual Lightning code, in turn.
+"""Measures the speed of training: a bare loop, this project, Lightning alone, and the usual Lightning code, in turn.
 
-All arms train the same network on the same batches in the same order, and must end with the same weights: to the last
-bit if they use the same number of threads. BARE and OURS run in turn epoch by epoch, the others fit by fit. Writes a
-Markdown table and JSON.
+All arms train the same network on the same batches in the same order, and must end with the same weights; bitwise equal
+if they use the same number of threads. BARE and OURS alternate epoch by epoch, the others fit by fit. Writes a Markdown
+table and a JSON file.
 
     BARE       a hand-written loop on resident tensors (benchmarks/bare.py)
     OURS       src.train: config, task, Trainer, metrics, logging, checkpoints, validation
@@ -43,17 +43,17 @@ CASES = {
     "mlp 784-256-10, batch 256": [*FASHION, "model=mlp", "data.batch_size=256"],
     "cifar2 mlp 3072-512-2, batch 64": [*CIFAR2, "data.batch_size=64"],
 }
-EPOCHS = 5  # in a fit; STOCK trains one
+EPOCHS = 5  # per fit; STOCK trains one
 WORKERS = (0, 2, 4)
 PROCESSES = {"processes": processes.measure, "sweeps": processes.measure_sweeps}
 SWEEPS = {"launchers": sweeps.measure_launchers, "searches": sweeps.measure_searches}
-# Seconds per epoch; start-up and memory; a sweep of 16 jobs; several jobs at once; a search instead of a grid.
+# Seconds per epoch; start-up and memory; a sweep of 16 jobs; several jobs at once; a search compared with a grid.
 PARTS = ("epochs", *PROCESSES, *SWEEPS)
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 class Case:
-    """One network on one data set, and the arms that train it. Each returns the seconds of an epoch with validation.
+    """One network on one data set, and the arms that train it. Each arm returns seconds per epoch, with validation.
 
     The arms write to `folder`.
     """
@@ -100,7 +100,7 @@ class Case:
         return sum(seconds) / epochs
 
     def in_turn(self, epochs: int = EPOCHS) -> tuple[float, float]:
-        """The seconds of an epoch of BARE and of OURS, which train one epoch each in turn."""
+        """Seconds per epoch of BARE and of OURS, which alternate epoch by epoch."""
         network = bare.network_of(self.task.sizes, self.weights).to(DEVICE)
         self.cfg.pruner = Turns.begin(bare.epochs_of(self.resident, network))
         self.ours(epochs)
@@ -120,7 +120,7 @@ class Case:
         return seconds
 
     def choose_stock(self) -> None:
-        """Chooses the fastest number of workers for STOCK, from two epochs with each."""
+        """Chooses the number of workers with which STOCK is fastest, from two epochs with each number."""
         trials: dict[int, list[float]] = {workers: [] for workers in WORKERS}
         for _ in range(2):
             for self.stock_workers in WORKERS:
@@ -128,10 +128,10 @@ class Case:
         self.stock_workers = min(WORKERS, key=lambda workers: min(trials[workers]))
 
     def check_weights(self) -> str:
-        """Checks that all arms end with the same weights; returns the arms whose weights are equal to the last bit.
+        """Checks that all arms end with the same weights; returns the names of the arms that are bitwise equal to BARE.
 
         Raises:
-            AssertionError: an arm ends with other weights.
+            AssertionError: an arm ends with different weights.
         """
         for arm in (self.ours, self.bare, self.barebones, self.stock):
             arm(epochs=2)
@@ -145,13 +145,13 @@ class Case:
 
 
 def alike(threads: int) -> None:
-    """Sets the number of threads, and resets what other arms have set in this process."""
+    """Sets the number of threads, and undoes the setting that another arm made in this process."""
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(False)
 
 
 def measured(name: str, overrides: list[str], folder: Path, repeats: int) -> dict[str, Any]:
-    """Seconds of an epoch for each arm of a case, `repeats` times in turn."""
+    """Measures the seconds per epoch of each arm of a case, `repeats` times in turn."""
     case = Case(overrides, folder)
     equal = case.check_weights()  # also the warm-up
     case.choose_stock()
@@ -171,9 +171,9 @@ def measured(name: str, overrides: list[str], folder: Path, repeats: int) -> dic
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=5, help="of everything")
+    parser.add_argument("--repeats", type=int, default=5, help="number of repeats of every measurement")
     parser.add_argument("--parts", nargs="+", choices=PARTS, help="what to measure (default: all)")
-    parser.add_argument("--only", default="", help="part of the names of the cases to measure; only epochs by default")
+    parser.add_argument("--only", default="", help="measure only cases whose name contains this (default part: epochs)")
     parser.add_argument("--out", type=Path, default=Path("outputs/benchmark"), help="folder for the tables")
     options = parser.parse_args()
     options.parts = options.parts or (("epochs",) if options.only else PARTS)
@@ -204,7 +204,7 @@ def main() -> None:
 
 
 def write(figures: dict[str, Any], folder: Path) -> None:
-    """Writes the figures so far."""
+    """Writes the figures that have been measured so far."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "benchmark.json").write_text(json.dumps(figures, indent=2) + "\n")
     (folder / "benchmark.md").write_text(markdown(figures))

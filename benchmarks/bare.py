@@ -16,16 +16,16 @@ EVAL_BATCH_SIZE = 1024
 
 @dataclass
 class Task:
-    """What all arms train.
+    """The data, network sizes and settings that all arms train with.
 
     Attributes:
         pixels: the official training images, (count, channels, height, width), uint8.
         labels: (count,), int64.
         train_rows: indices of the images to train on, (count,).
         val_rows: indices of the images to validate on, (count,).
-        mean: mean of each channel, (channels, 1, 1); None leaves pixels in 0..1.
+        mean: mean of each channel, (channels, 1, 1); None for pixels in 0..1.
         std: standard deviation of each channel, (channels, 1, 1).
-        sizes: number of pixels, units of each hidden layer, number of classes.
+        sizes: number of inputs, units of each hidden layer, number of classes.
         batch_size: images per step.
         lr: learning rate of SGD.
     """
@@ -46,7 +46,7 @@ class Task:
 
 
 def network_of(sizes: list[int], weights: dict[str, Tensor]) -> nn.Module:
-    """Fully connected layers with ReLU between them, starting from these weights."""
+    """Fully connected layers with ReLU between them, initialized with these weights."""
     layers: list[nn.Module] = [nn.Flatten()]
     for inputs, outputs in pairwise(sizes):
         layers += [nn.Linear(inputs, outputs), nn.ReLU()]
@@ -57,7 +57,7 @@ def network_of(sizes: list[int], weights: dict[str, Tensor]) -> nn.Module:
 
 
 def order(count: int, seed: int, epoch: int) -> Tensor:
-    """The order of the images in one epoch, counted from 0. It equals `src.datasets.loader.Shuffle`'s."""
+    """The order of the images in an epoch (the first is 0), the same as that of `src.datasets.loader.Shuffle`."""
     generator = numpy.random.Generator(numpy.random.Philox(key=seed, counter=[0, 0, 0, epoch + 1]))
     return torch.from_numpy(generator.permutation(count))
 

@@ -1,6 +1,6 @@
-"""One pass over the training images of Fashion-MNIST: ours, DataLoader(TensorDataset) and torchvision's data set.
+"""Times one pass over Fashion-MNIST's training images: ours, DataLoader(TensorDataset) and torchvision's data set.
 
-All arms yield shuffled float images in 0..1 and labels, in batches of 256, and run in turn in one process. Each arm
+All arms run in turn in one process. They yield shuffled float images in 0..1 and labels, in batches of 256; each arm
 must yield every image once. Also measures the memory that training adds to `import torch, lightning`.
 
 python -m benchmarks.data
@@ -32,7 +32,7 @@ from src.datasets.loader import Batches, Shuffle
 BATCH_SIZE = 256
 Batch = tuple[Tensor, Tensor]
 
-# The memory after the imports and at the peak of a run, which Linux counts.
+# Prints the memory after the imports and the peak of a run above it, as counted by Linux.
 MEMORY = """
 import sys, tempfile
 from pathlib import Path
@@ -51,7 +51,7 @@ print(f"{imports:.0f} {megabytes('VmHWM') - imports:.0f}")
 
 
 def torchvision_files(images: Images, root: Path) -> None:
-    """Writes the training set where torchvision looks for it, in its format (LeCun's)."""
+    """Writes the training set in LeCun's format, in the folder where torchvision looks for it."""
     raw = root / "FashionMNIST" / "raw"
     raw.mkdir(parents=True)
     for name, array in (("images-idx3", images.pixels.squeeze(1)), ("labels-idx1", images.labels.to(torch.uint8))):
@@ -61,7 +61,7 @@ def torchvision_files(images: Images, root: Path) -> None:
 
 
 def arms(images: Images, root: Path) -> dict[str, Iterable[Batch]]:
-    """The ways to get batches, by name."""
+    """The loaders to compare, by name."""
     from_files = datasets.FashionMNIST(str(root), train=True, transform=transforms.ToTensor())
     in_memory = TensorDataset(images.pixels.float() / 255, images.labels)
     split = Split(images, torch.arange(len(images)))
@@ -85,7 +85,7 @@ def arms(images: Images, root: Path) -> dict[str, Iterable[Batch]]:
 
 
 def one_pass(batches: Iterable[Batch]) -> float:
-    """Seconds for all batches."""
+    """Seconds to iterate over all batches."""
     began = time.perf_counter()
     for _ in batches:
         pass
@@ -93,7 +93,7 @@ def one_pass(batches: Iterable[Batch]) -> float:
 
 
 def check_same_work(all_arms: Mapping[str, Iterable[Batch]], images: Images) -> None:
-    """Checks that every arm yields every image once: the count of each class and, unless augmented, all pixels."""
+    """Checks that every arm yields every image once, by its class counts and, unless augmented, the sum of pixels."""
     whole = images.pixels.sum(dtype=torch.int64).item() / 255
     for name, batches in all_arms.items():
         counts, total = torch.zeros(10, dtype=torch.int64), 0.0

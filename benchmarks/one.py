@@ -1,4 +1,4 @@
-"""Runs one arm in this process and prints the seconds of its fit; `sweep` is a sweep of STOCK, and prints its seconds.
+"""Runs one arm in this process and prints the seconds of its fit; `sweep` runs a sweep of STOCK and prints its seconds.
 
 OURS has its own command, `src.train`.
 

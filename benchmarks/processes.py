@@ -27,7 +27,7 @@ ANSWERS = {
 }
 EXIT_CODES = {"a config error": 2}  # 0 for all others
 EPOCHS = 3
-# A process inherits the peak memory of the process that starts it, so a small one is put in between. Linux counts kB.
+# A process inherits the peak memory of its parent, so this small process runs the command. Linux counts kB.
 PEAK = "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True); "
 PEAK += "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)"
 
@@ -41,10 +41,10 @@ class Done:
 
 
 def run(line: list[str], *, exit_code: int = 0) -> Done:
-    """Runs a process and measures it.
+    """Runs a process and measures its wall time.
 
     Raises:
-        RuntimeError: its exit code is not `exit_code`.
+        RuntimeError: the process ends with another exit code.
     """
     began = time.perf_counter()
     done = subprocess.run(line, capture_output=True, text=True)
@@ -57,7 +57,7 @@ def run(line: list[str], *, exit_code: int = 0) -> Done:
 def measure(task: bare.Task, weights: dict[str, Tensor], folder: Path, workers: int, figures: dict[str, Any]) -> None:
     """Adds one repeat of every process to the figures: seconds and megabytes by name.
 
-    The task starts from the given weights; `workers` are STOCK's.
+    Every arm starts from `weights`; `workers` is STOCK's number of workers.
     """
     task_file = folder / "task.pt"
     torch.save({"task": vars(task), "weights": weights}, task_file)
@@ -90,7 +90,7 @@ def note(found: dict[str, dict[str, float]], figures: dict[str, Any]) -> None:
 
 
 def one_run(arm: str, task_file: Path, run_dir: Path, workers: int) -> tuple[float, float]:
-    """Trains softmax regression in a process; returns its seconds without the fit, and its peak memory in MB."""
+    """Trains softmax regression in a new process; returns its seconds without the fit, and its peak memory in MB."""
     line = [PYTHON, "-m", "benchmarks.one", arm.lower(), str(task_file), str(EPOCHS), str(workers)]
     if arm == "OURS":
         line = [*TRAIN, f"trainer.max_epochs={EPOCHS}", f"hydra.run.dir={run_dir}"]
@@ -105,7 +105,7 @@ def one_run(arm: str, task_file: Path, run_dir: Path, workers: int) -> tuple[flo
 
 
 def our_sweep(folder: Path) -> tuple[float, float]:
-    """Seconds of the sweep, and the median seconds that a job after the first takes in addition to its fit."""
+    """Runs our sweep; returns its seconds, and the median seconds that a job after the first takes besides its fit."""
     lrs, sizes = ",".join(map(str, LEARNING_RATES)), ",".join(map(str, BATCH_SIZES))
     grid = [f"optimizer.lr={lrs}", f"data.batch_size={sizes}", f"trainer.max_epochs={EPOCHS}"]
     seconds = run([*TRAIN, "-m", *grid, f"hydra.sweep.dir={folder}"]).seconds

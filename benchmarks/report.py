@@ -1,4 +1,4 @@
-"""The figures of a benchmark as Markdown tables, with the machine they were measured on."""
+"""Writes the figures of a benchmark as Markdown tables, with a description of the machine."""
 
 import os
 import platform
@@ -33,7 +33,7 @@ def machine(device: torch.device) -> dict[str, Any]:
 
 
 def ratio(above: Sequence[float], below: Sequence[float]) -> str:
-    """Median, minimum and maximum of the paired ratios."""
+    """Median, minimum and maximum of the ratios of paired values."""
     ratios = [a / b for a, b in zip(above, below, strict=True)]
     return f"{median(ratios):.2f} ({min(ratios):.2f} - {max(ratios):.2f})"
 

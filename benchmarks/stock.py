@@ -22,7 +22,7 @@ Batch = tuple[Tensor, Tensor]
 
 
 class Timer(Callback):
-    """Wall time of the fit, from its first step."""
+    """Measures the wall time of the fit, from its first step."""
 
     def on_train_start(self, *arguments: Any) -> None:
         self.began = time.perf_counter()
@@ -32,7 +32,7 @@ class Timer(Callback):
 
 
 class Resident:
-    """The batches of BARE as a loader."""
+    """A loader of the same batches as BARE."""
 
     batch_sampler = None
 
@@ -58,7 +58,7 @@ class Resident:
 
 
 class Barebones(LightningModule):
-    """Only the loss; nothing is logged."""
+    """Computes only the loss; logs nothing."""
 
     def __init__(self, network: nn.Module, lr: float) -> None:
         super().__init__()
@@ -102,7 +102,7 @@ class Stock(Barebones):
 
 
 class EpochOrder(Sampler[int]):
-    """The order of the other arms, so that all end with the same weights."""
+    """The same order as in the other arms, so that all end with the same weights."""
 
     def __init__(self, count: int) -> None:
         self.count, self.epoch = count, 0
@@ -118,12 +118,12 @@ class EpochOrder(Sampler[int]):
 
 
 def torchvision_set(task: bare.Task) -> datasets.VisionDataset:
-    """The images in torchvision's own class, which converts them to a PIL image and a tensor one by one."""
+    """The images as torchvision's data set, which converts each to a PIL image and then to a tensor."""
     steps: list[Any] = [transforms.ToTensor()]
     if task.mean is not None and task.std is not None:
         steps.append(transforms.Normalize(task.mean.flatten().tolist(), task.std.flatten().tolist()))
     kind: Any = datasets.FashionMNIST if task.pixels.shape[1] == 1 else datasets.CIFAR10
-    data = kind.__new__(kind)  # without looking for files
+    data = kind.__new__(kind)  # without __init__, which looks for files
     data.transform, data.target_transform, data.targets = transforms.Compose(steps), None, task.labels.tolist()
     pixels = task.pixels.cpu()
     data.data = pixels.squeeze(1) if kind is datasets.FashionMNIST else pixels.permute(0, 2, 3, 1).numpy()
@@ -133,7 +133,7 @@ def torchvision_set(task: bare.Task) -> datasets.VisionDataset:
 
 
 def barebones(task: bare.Task, weights: dict[str, Tensor], *, epochs: int) -> tuple[float, list[Tensor]]:
-    """Seconds of an epoch, and the final weights."""
+    """Seconds per epoch, and the final weights."""
     module = Barebones(bare.network_of(task.sizes, weights), task.lr)
     return fit(module, Resident(task, train=True), Resident(task, train=False), epochs=epochs, barebones=True)
 
@@ -141,7 +141,7 @@ def barebones(task: bare.Task, weights: dict[str, Tensor], *, epochs: int) -> tu
 def stock(
     task: bare.Task, weights: dict[str, Tensor], *, epochs: int, workers: int, folder: Path, test: bool = False
 ) -> tuple[float, list[Tensor]]:
-    """Seconds of an epoch, and the final weights; `test` loads the best checkpoint and scores the validation images.
+    """Seconds per epoch, and the final weights. `test` also scores the validation images with the best checkpoint.
 
     (OURS scores the official test images, which are twice as many.)
     """

@@ -1,4 +1,4 @@
-"""Measurements of whole sweeps: several jobs at once, and a search instead of a grid."""
+"""Measurements of whole sweeps: several jobs at once, and a search compared with a grid."""
 
 import json
 import shutil
@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.processes import TRAIN, note, run
 
-# Four jobs of about 20 seconds each: one after the other, and one process per core.
+# Four jobs of about 20 seconds each: one after the other, or one process per core.
 JOBS = ["model=mlp", "data.batch_size=64", "trainer.max_epochs=12", "seed=0,1,2,3"]
 LAUNCHERS = {"sequential": [], "joblib": ["hydra/launcher=joblib"]}
 GRID = ["optimizer.lr=0.003,0.01,0.03,0.1,0.3,1,3", "data.batch_size=32,64,128,256,512"]
@@ -19,7 +19,7 @@ def results(folder: Path) -> list[dict[str, Any]]:
 
 
 def measure_launchers(folder: Path, figures: dict[str, Any]) -> None:
-    """Adds one repeat of the same sweep by each launcher."""
+    """Adds one repeat of the same sweep with each launcher to the figures."""
     seconds, job_seconds = {}, {}
     for name, launcher in LAUNCHERS.items():
         seconds[name] = run([*TRAIN, "-m", *JOBS, *launcher, f"hydra.sweep.dir={folder / 'sweep'}"]).seconds
@@ -31,7 +31,7 @@ def measure_launchers(folder: Path, figures: dict[str, Any]) -> None:
 
 
 def measure_searches(folder: Path, figures: dict[str, Any]) -> None:
-    """Adds a full grid of softmax regression on Fashion-MNIST, and a search of the same space."""
+    """Adds a full grid of softmax regression on Fashion-MNIST, and a search of the same space, to the figures."""
     found: dict[str, dict[str, float]] = {"search_epochs": {}, "search_best": {}, "search_seconds": {}}
     for name, what in SEARCHES.items():
         line = [*TRAIN, "-m", "model=softmax", *what, f"hydra.sweep.dir={folder / 'search'}"]

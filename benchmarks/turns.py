@@ -1,4 +1,4 @@
-"""Trains BARE and OURS in turn, epoch by epoch, so that other work of the machine affects both alike."""
+"""Alternates BARE and OURS epoch by epoch, so that other load on the machine affects both alike."""
 
 import time
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from lightning import Callback, LightningModule, Trainer
 
 
 class Turns(Callback):
-    """Lets another arm train an epoch before each epoch of ours, and measures both.
+    """Lets another arm train an epoch before each epoch of ours, and times both.
 
     An epoch of ours ends when the next one starts: it includes validation, checkpoints and logging.
     """
@@ -20,7 +20,7 @@ class Turns(Callback):
 
     @classmethod
     def begin(cls, other: Iterator[tuple[float, Any]]) -> dict[str, str]:
-        """The `pruner` setting of a run that trains in turn with `other`."""
+        """Returns the `pruner` setting that makes a run alternate with `other`."""
         cls.other, cls.ours, cls.others = other, [], []
         return {"_target_": f"{cls.__module__}.{cls.__name__}"}
 

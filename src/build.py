@@ -1,4 +1,4 @@
-"""Objects, and plain settings, from a config."""
+"""Builds objects from a config, and turns configs into plain settings."""
 
 from collections.abc import Mapping
 from functools import reduce
@@ -15,13 +15,12 @@ from src.files import load_yaml
 
 
 def build(config: DictConfig | Mapping[str, Any], part: str, **arguments: Any) -> Any:
-    """The object that a part of a config describes, such as its network (`part="model"`).
+    """Builds the object that one part of a config describes, such as the network (`part="model"`).
 
-    A parameter that is a name out of a group inside the part's, such as `model.loss`, becomes the function or class
-    that this choice's file names.
+    The value of an inner group's key, such as `model.loss: huber`, is replaced by what it names (see `named`).
 
     Raises:
-        BadInput: the constructor refuses a parameter.
+        BadInput: the constructor fails, for example because it refuses a parameter.
     """
     own = config[part]
     chosen = {name: named(f"{part}/{name}", own[name]) for name in settings.groups(part) if name in own}
@@ -33,20 +32,20 @@ def build(config: DictConfig | Mapping[str, Any], part: str, **arguments: Any) -
 
 
 def named(group: str, name: str) -> Any:
-    """The function or class that a choice such as `model/loss`, `huber` stands for."""
+    """The function or class of a choice: `named("model/loss", "huber")` is `src.networks.huber`."""
     return get_object(load_yaml(settings.CONF / group / f"{name}.yaml")["_target_"])
 
 
 def as_dict(config: DictConfig) -> dict[str, Any]:
-    """A config as nested plain settings, with its interpolations resolved."""
+    """Converts a config to nested plain dicts, with interpolations resolved."""
     return cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
 
 
 def saved_settings(path: Path) -> dict[str, Any]:
-    """A saved config as nested plain settings.
+    """Reads a saved config as nested plain dicts.
 
     Raises:
-        DataError: it cannot be read, or is no config.
+        DataError: the file cannot be read, or is not a config.
     """
     try:
         config = OmegaConf.load(path)
@@ -60,7 +59,7 @@ def saved_settings(path: Path) -> dict[str, Any]:
 
 
 def changed(config: DictConfig | Mapping[str, Any], changes: Mapping[str, Any]) -> DictConfig:
-    """A copy of a config with new values for some keys, written with dots."""
+    """A copy of a config with new values; `changes` maps dotted keys to values."""
     nested: dict[str, Any] = {}
     for key, value in changes.items():
         *parents, name = key.split(".")

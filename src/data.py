@@ -1,10 +1,10 @@
-"""Shows what this machine has of each data set: where, verified or not, decoded or not; and fetches it.
+"""Shows where each data set is on this machine, and whether it is verified and decoded; downloads what is missing.
 
-  data=NAME     only this one, or several: data=fashion_mnist,cifar2
+  data=NAME     only this data set, or several: data=fashion_mnist,cifar2
   fetch=true    download what is missing, verify and decode it
-  stats=true    mean and standard deviation of the training images, beside data.mean and data.std
-  figure=true   a picture of some training images of each class, in outputs/data/
-  data.KEY=...  any setting of the data set, such as data.root or data.classes
+  stats=true    print the mean and standard deviation of the training images next to data.mean and data.std
+  figure=true   draw some training images of each class, in outputs/data/
+  data.KEY=...  change a setting of the data set, such as data.root or data.classes
 
 python -m src.data data=cifar2 fetch=true stats=true figure=true
 """
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 KEYS = ("data", "fetch", "stats", "figure", "seed")
 IMAGES_OF_A_CLASS = 10  # in a picture
 MOST_CLASSES = 20  # in a picture
-CLOSE = 0.005  # largest difference from the config's statistics; JPEG copies are flatter than the originals
+CLOSE = 0.005  # largest difference that counts as a match; JPEG copies differ slightly from the originals
 
 
 def show(words: Sequence[str]) -> int:
@@ -47,7 +47,7 @@ def show(words: Sequence[str]) -> int:
 
 
 def checked(words: Sequence[str]) -> dict[str, DictConfig]:
-    """The config of each data set that was typed, by its name; by default those that are read from files."""
+    """Maps each name in data=... to its config; by default, the names of all data sets that are read from files."""
     for word in words:
         key = word.partition("=")[0]
         if key.partition(".")[0] not in KEYS:
@@ -63,7 +63,7 @@ def config_of(name: str, words: Sequence[str]) -> DictConfig:
 
 
 def show_one(name: str, cfg: DictConfig) -> None:
-    """Shows one data set, after fetching it if that was typed."""
+    """Shows one data set. Fetches it first if fetch, stats or figure is set."""
     from src.datasets.datamodules import FromFiles
 
     data: ImageDataModule = build(cfg, "data")
@@ -90,7 +90,7 @@ def show_files(name: str, data: "FromFiles") -> None:
     count = len(sets.train) + len(sets.test)
     print(f"  source    {sets.source}")
     print(
-        f"  verified  yes: {count:,} images, the official bytes by {copy.verified_by}"
+        f"  verified  yes: {count:,} images, the official bytes ({copy.verified_by})"
         if copy.verified_by
         else f"  verified  no: an image folder need not hold the official bytes; {count:,} images, none is missing"
     )
@@ -98,7 +98,7 @@ def show_files(name: str, data: "FromFiles") -> None:
 
 
 def show_statistics(cfg: DictConfig, data: "ImageDataModule") -> None:
-    """Prints channel statistics. Normalization uses the statistics of all classes, even if only some are selected."""
+    """Prints channel statistics next to data.mean and data.std, the statistics of all classes."""
     from src.datasets.statistics import channel_statistics
 
     official = data.read()
@@ -126,7 +126,7 @@ def print_row(title: str, mean: Sequence[float], std: Sequence[float]) -> None:
 
 
 def draw(name: str, data: "ImageDataModule", *, seed: int) -> None:
-    """Draws some training images of each class, chosen by the seed."""
+    """Draws some training images of each class; the seed chooses them."""
     import torch
 
     from src.datasets.figure import class_grid

@@ -1,15 +1,15 @@
-"""What can go wrong, the exit code of each, and the nearest known word for a mistyped one."""
+"""Errors that are reported without a traceback, their exit codes, and suggestions for mistyped words."""
 
 import difflib
 import errno
 from collections.abc import Iterable
 
 SWEEP_HAD_FAILURES = 5
-NOBODY_READS = 128 + 13  # the code of a process that SIGPIPE has ended
+NOBODY_READS = 128 + 13  # the exit code of a process killed by SIGPIPE
 
 
 class Stopped(SystemExit):
-    """Ctrl-C or SIGTERM: its code, 128 plus the signal's number, is the exit code."""
+    """Raised on Ctrl-C or SIGTERM. The exit code is 128 plus the signal's number."""
 
 
 class LabError(Exception):
@@ -19,7 +19,7 @@ class LabError(Exception):
 
 
 class BadInput(LabError):
-    """Something typed or configured cannot be right. Found before any data is loaded."""
+    """An override or a config is invalid. Almost all of these errors are found before any data is loaded."""
 
     exit_code = 2
 
@@ -31,13 +31,13 @@ class DataError(LabError):
 
 
 class Diverged(LabError):
-    """The loss is no longer a finite number."""
+    """A loss or metric is no longer finite."""
 
     exit_code = 4
 
 
 class CannotWrite(LabError):
-    """The disk is full, or the output folder has become read-only."""
+    """A file cannot be written, because the disk is full or the folder is not writable."""
 
     exit_code = 74
 
@@ -47,10 +47,7 @@ NOT_ALLOWED = {errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 def as_known(error: BaseException) -> LabError | None:
-    """The failure that can be reported in a line: `error` itself, its cause, or a failed write.
-
-    Hydra wraps the errors of constructors, which are then the cause of its own.
-    """
+    """The error to report: `error` itself, its cause (Hydra wraps exceptions) or a failed write; None if unexpected."""
     if isinstance(error, LabError):
         return error
     if isinstance(error, OSError) and error.errno in NO_ROOM | NOT_ALLOWED:
@@ -60,6 +57,6 @@ def as_known(error: BaseException) -> LabError | None:
 
 
 def did_you_mean(word: str, known: Iterable[str], *, prefix: str = "") -> str:
-    """` Did you mean ...?` with the most similar known word, or an empty text."""
+    """` Did you mean ...?` with the most similar known word; empty if none is similar."""
     similar = difflib.get_close_matches(word, known, n=1)
     return f" Did you mean {prefix}{similar[0]}?" if similar else ""

@@ -1,11 +1,11 @@
-"""Evaluates a finished run with its own config and its best checkpoint; no training override is repeated.
+"""Evaluates a finished run with its own config and best checkpoint; training overrides need not be repeated.
 
   run=latest|best|FOLDER  the newest completed run in outputs/, the one with the best validation accuracy, or the folder
-                          of a run or sweep (of a sweep its best job)
-  data=NAME               for run=best, among the runs of this data set
+                          of a run, or of a sweep for its best job
+  data=NAME               for run=best: use only runs of this data set
   split=test|val          the split to evaluate on (test)
   figures=true|false      also draw the pictures of this split (true)
-  data.KEY=...            change a setting of the data, such as data.root; also threads, trainer.accelerator
+  data.KEY=...            change a data setting, such as data.root; also threads, matmul_precision, trainer.accelerator
 
 python -m src.eval run=latest
 """
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 DEFAULTS = {"run": "", "data": "", "split": "test", "figures": "true"}
 FOLDER = "evaluation"  # in the run's folder
-MOST_CLASSES = 20  # in a confusion matrix that is printed
+MOST_CLASSES = 20  # in a printed confusion matrix
 
 
 def evaluate(words: Sequence[str]) -> int:
@@ -50,7 +50,7 @@ def evaluate(words: Sequence[str]) -> int:
 
 
 def report(evaluation: "Evaluation", run: FinishedRun, parts: Rebuilt) -> str:
-    """What is printed: the measures of the split and of each class, and which classes are confused."""
+    """The text to print: metrics of the split and of each class, and the confusion matrix."""
     now = evaluation.reported
     before = {name: run.result[f"{evaluation.name}/{name}"] for name in now}
     lines = [

@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, locked, read as JSON or YAML, and named as one types them in a shell."""
+"""Files: atomic writes, locks, JSON and YAML, and paths quoted for the shell."""
 
 import json
 import logging
@@ -20,9 +20,9 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """Yields a path beside `path` to write a file or folder to, which takes its place when the block ends.
+    """Yields a temporary path. A file or folder that the block writes there replaces `path` when the block ends.
 
-    A block that fails leaves `path` as it was. A process that is killed leaves a `.part` behind, never half a file.
+    If the block fails, `path` is unchanged. A killed process leaves a `.part` behind, never half a file.
     """
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     remove(part)
@@ -44,7 +44,7 @@ def remove(path: Path) -> None:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turns an OSError of the block into a CannotWrite that names `path`; makes its folder first."""
+    """Creates the folder of `path`, and turns an OSError of the block into a CannotWrite that names `path`."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield
@@ -58,12 +58,12 @@ def write_text(path: Path, content: str) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Raises `ValueError` for NaN and infinity, which are no JSON."""
+    """Writes JSON. Raises `ValueError` for NaN and infinity, which JSON does not have."""
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file; None if there is no such file."""
+    """The content of a JSON file; None if the file does not exist."""
     try:
         return json.loads(path.read_text())
     except (FileNotFoundError, NotADirectoryError):
@@ -79,9 +79,9 @@ def load_yaml(path: Path) -> Any:
 
 
 def lock(path: Path) -> FileLock | None:
-    """Locks a file until the lock is released or the process ends; None if another process holds it.
+    """Locks a file until the lock is released or the process ends; returns None if another process holds the lock.
 
-    The operating system frees the lock of a process that is killed.
+    The operating system releases the lock of a killed process.
     """
     held = FileLock(path)
     try:
@@ -93,7 +93,7 @@ def lock(path: Path) -> FileLock | None:
 
 @contextmanager
 def exclusive(path: Path, work: str) -> Iterator[None]:
-    """Locks a file for the length of the block. Waits for another process, and logs what it does (`work`)."""
+    """Locks a file during the block. If another process holds the lock, logs what that does (`work`), and waits."""
     held = lock(path)
     if held is None:
         log.info("waiting for another process, which is %s", work)
@@ -106,6 +106,6 @@ def exclusive(path: Path, work: str) -> Iterator[None]:
 
 
 def typeable(path: Path) -> str:
-    """A path as one types it in a shell from the current folder."""
+    """A path quoted for the shell, relative to the current folder if it is inside."""
     relative = os.path.relpath(path)
     return shlex.quote(str(path) if relative.startswith("..") else relative)

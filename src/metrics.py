@@ -1,4 +1,4 @@
-"""The metrics: what is measured over every split, by which class, and which one picks the best epoch."""
+"""The metrics that are computed for every split, and the one that selects the best epoch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,15 +7,15 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Metric:
-    """A number over a whole split."""
+    """A metric of a whole split."""
 
-    title: str  # the name on a picture's axis
-    target: str  # a torchmetrics class, as `module:class`. It is made with `num_classes` and `settings`.
-    highest_is_best: bool  # whether more is better
+    title: str  # the axis label in figures
+    target: str  # a torchmetrics class as `module:class`, called with `num_classes` and `settings`
+    highest_is_best: bool
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
-# Beside the loss, which every split has.
+# In addition to the loss, which every split has.
 METRICS = {
     "acc": Metric(
         title="accuracy",
@@ -25,5 +25,5 @@ METRICS = {
     ),
 }
 TITLES = {"loss": "loss"} | {name: metric.title for name, metric in METRICS.items()}
-MONITOR = "val/acc"  # the best epoch is the first with the highest
+MONITOR = "val/acc"  # the best epoch is the first one with the highest value
 COLUMNS = ("epoch", *(f"{split}/{name}" for split in ("train", "val") for name in TITLES), "lr")  # of metrics.csv

@@ -1,7 +1,7 @@
-"""The networks: from images to scores, and the loss that each learns by.
+"""The networks, which map images to scores, and their losses.
 
-Images are (batch, channels, height, width), scores (batch, num_classes). A loss takes scores and labels, (batch,) of
-int64, and is the mean over the batch, ().
+Images are (batch, channels, height, width), scores (batch, num_classes) and labels (batch,), int64. A loss takes scores
+and labels, and returns the mean over the batch, a scalar.
 """
 
 from abc import ABC, abstractmethod
@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-INITIAL_STD = 0.01  # Dive into Deep Learning draws the weights of linear networks from N(0, 0.01)
+INITIAL_STD = 0.01  # of the weights of linear networks, as in Dive into Deep Learning
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 class Classifier(nn.Module, ABC):
-    """Scores images, with one score (a logit, never a probability) for each class."""
+    """A network that gives an image one score per class. A score is a logit, not a probability."""
 
     def __init__(self, loss: Loss) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class Classifier(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, images: Tensor) -> Tensor:
-        """Images (batch, channels, height, width) to scores (batch, num_classes)."""
+        """Maps images (batch, channels, height, width) to scores (batch, num_classes)."""
 
     @property
     def num_parameters(self) -> int:
@@ -34,7 +34,7 @@ class Classifier(nn.Module, ABC):
         return sum(parameter.numel() for parameter in self.parameters())
 
     def loss(self, *, scores: Tensor, labels: Tensor) -> Tensor:
-        """Mean loss over the batch. Scores are (batch, num_classes), labels (batch,) of int64."""
+        """Mean loss over the batch. Scores are (batch, num_classes), labels (batch,), int64."""
         return self._loss(scores, labels)
 
 
@@ -51,7 +51,7 @@ class OneLayer(Classifier):
 
 
 class LinearRegression(OneLayer):
-    """Linear regression of the one-hot targets on the pixels; the largest output names the class.
+    """Linear regression of the one-hot labels on the pixels; the class with the largest output is predicted.
 
     Dive into Deep Learning, section 3.5, with one output for each class.
     """
@@ -64,7 +64,7 @@ class SoftmaxRegression(OneLayer):
 class SoftmaxRegressionScratch(Classifier):
     """Softmax regression from explicit W and b (Dive into Deep Learning, section 4.4).
 
-    The same seed draws the same weights as in `SoftmaxRegression`, and every training step gives the same result.
+    With the same seed, it starts from the same weights as `SoftmaxRegression`; training steps agree up to rounding.
     """
 
     def __init__(self, *, image_shape: Sequence[int], num_classes: int, loss: Loss) -> None:
@@ -83,9 +83,9 @@ class MLP(Classifier):
     Args:
         image_shape: (channels, height, width).
         hidden_sizes: units of each hidden layer.
-        activation: makes the activation that follows each hidden layer.
-        dropout: fraction of hidden units dropped while training; 0 for none.
-        batch_norm: whether each hidden layer is normalized over the batch, before its activation.
+        activation: class of the activation after each hidden layer.
+        dropout: fraction of hidden units dropped during training; 0 for none.
+        batch_norm: whether to apply batch normalization before each activation.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class MLP(Classifier):
 
 
 def initialized_linear(num_inputs: int, num_outputs: int) -> nn.Linear:
-    """A fully connected layer with weights from N(0, 0.01) and zero biases; draws random numbers only once."""
+    """A fully connected layer with normal weights (std `INITIAL_STD`) and zero biases; only the weights are drawn."""
     layer: nn.Linear = nn.utils.skip_init(nn.Linear, num_inputs, num_outputs)  # type: ignore[no-untyped-call]
     nn.init.normal_(layer.weight, 0, INITIAL_STD)
     nn.init.zeros_(layer.bias)
@@ -132,29 +132,29 @@ def probabilities(scores: Tensor) -> Tensor:
 
 
 def squared(scores: Tensor, labels: Tensor) -> Tensor:
-    """Mean squared difference from the one-hot labels, over the batch and the classes."""
+    """Mean squared error against the one-hot labels, over the batch and the classes."""
     return F.mse_loss(scores, one_hot(labels, scores))
 
 
 def absolute(scores: Tensor, labels: Tensor) -> Tensor:
-    """Mean absolute difference from the one-hot labels, over the batch and the classes."""
+    """Mean absolute error against the one-hot labels, over the batch and the classes."""
     return F.l1_loss(scores, one_hot(labels, scores))
 
 
 def huber(scores: Tensor, labels: Tensor) -> Tensor:
-    """Mean Huber loss (1964) against the one-hot labels: half the square up to a difference of 1, linear beyond."""
+    """Mean Huber loss (Huber, 1964) against the one-hot labels: quadratic up to a difference of 1, linear beyond."""
     return F.huber_loss(scores, one_hot(labels, scores))
 
 
 def one_hot(labels: Tensor, scores: Tensor) -> Tensor:
-    """Labels as rows of zeros and a one, (batch, num_classes), in the dtype of the scores."""
+    """One-hot labels, (batch, num_classes), in the dtype of the scores."""
     return F.one_hot(labels, scores.shape[1]).to(scores.dtype)
 
 
 def log_softmax_from_scratch(scores: Tensor) -> Tensor:
-    """Scores minus the log of their summed exponentials, (batch, num_classes).
+    """Scores minus their log-sum-exp over the classes, (batch, num_classes).
 
-    The row's largest score is subtracted first, so that exp cannot overflow and the log is never of zero.
+    The largest score of each row is subtracted first, so that exp cannot overflow and log never gets zero.
     """
     shifted = scores - scores.amax(dim=1, keepdim=True)
     return shifted - shifted.exp().sum(dim=1, keepdim=True).log()
@@ -166,6 +166,6 @@ def softmax_from_scratch(scores: Tensor) -> Tensor:
 
 
 def cross_entropy_from_scratch(scores: Tensor, labels: Tensor) -> Tensor:
-    """Minus the log probability of the right class, mean over the batch."""
+    """Negative log probability of the true class, mean over the batch."""
     picked = log_softmax_from_scratch(scores)[torch.arange(len(labels), device=labels.device), labels]
     return -picked.mean()

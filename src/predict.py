@@ -1,12 +1,12 @@
 """Predicts the labels of image files with a finished run.
 
   run=latest|best|FOLDER     as for python -m src.eval
-  data=NAME                  for run=best, among the runs of this data set
+  data=NAME                  for run=best: use only runs of this data set
   images=WHAT                a pattern ('photos/*.png'), a folder, or files separated by commas
-  invert=true|false          make light pixels dark, for dark drawings on white if training images are light on black
+  invert=true|false          invert the pixels, for dark drawings on white if the training images are light on black
   top=N                      number of labels to show for each image, the most probable first (3)
   figures=true|false         draw a picture of the images under their labels (true)
-  --format table|json|csv    (table)
+  --format table|json|csv    output format (table)
 
 python -m src.predict run=latest images='photos/*.png'
 """
@@ -38,11 +38,11 @@ if TYPE_CHECKING:
 DEFAULTS = {"run": "", "data": "", "images": "", "invert": "false", "top": "3", "figures": "true"}
 FOLDER = "predictions"  # in the run's folder
 MAX_IMAGES_IN_PICTURE = 48
-Row = dict[str, Any]  # of a file: its labels and notes, or its error
+Row = dict[str, Any]  # the result for one file: labels and notes, or an error
 
 
 def predict(arguments: Sequence[str]) -> int:
-    """Predicts and prints; returns 3 if no image could be used."""
+    """Prints the predictions; returns exit code 3 if no image could be used."""
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("words", nargs="*")
     parser.add_argument("--format", default="table")
@@ -73,9 +73,9 @@ def check_own(own: dict[str, str]) -> None:
 
 
 def files_of(images: str) -> list[Path]:
-    """The files that match a pattern, that are in a folder, or that were typed."""
+    """The files that match a pattern, the files in a folder, or the files in a list."""
     images = os.path.expanduser(images)  # noqa: PTH111
-    if os.path.isdir(images):  # noqa: PTH112 - a list may be longer than a path can be
+    if os.path.isdir(images):  # noqa: PTH112 - no error for a list that is too long for a path
         found = sorted(path for path in Path(images).iterdir() if path.is_file())
     elif os.path.exists(images):  # noqa: PTH110
         found = [Path(images)]
@@ -95,7 +95,7 @@ def files_of(images: str) -> list[Path]:
 def predictions(
     run: FinishedRun, files: Sequence[Path], *, invert: bool, top: int
 ) -> tuple[list[Row], "Tensor | None"]:
-    """A row for each file, and the readable images as the network saw them, (count, channels, size, size)."""
+    """A row for each file, and the pixels of the readable images, (count, channels, size, size), uint8."""
     import torch
 
     from src.datasets.facts import PILLOW_MODES
@@ -127,7 +127,7 @@ def read_or_error(file: Path, parts: Rebuilt, *, invert: bool) -> "Photo | DataE
 
 
 def ranked(chances: "Tensor", class_names: Sequence[str], *, top: int) -> list[list[Row]]:
-    """The most probable labels of each image, from its probabilities (count, num_classes)."""
+    """The `top` most probable labels of each image, from the probabilities (count, num_classes)."""
     values, labels = chances.topk(min(top, len(class_names)), dim=1)
     return [
         [{"label": class_names[label], "probability": value} for label, value in zip(*pair, strict=True)]

@@ -1,9 +1,9 @@
-"""Prints the leaderboard of any folders of runs and sweeps, rebuilt from their files; a sweep's own is rewritten.
+"""Prints the leaderboard of the runs in some folders, and rewrites the tables of each DIR that is a sweep.
 
   DIR ...       folders of runs and sweeps (outputs)
-  --sort KEY    a result or a setting (val/acc)
-  --csv         a line for each run, with commas
-  --md          a Markdown table
+  --sort KEY    sort by a result or a compared setting (val/acc)
+  --csv         print CSV, with one line per run
+  --md          print a Markdown table
 
 python -m src.results outputs/sweeps
 """
@@ -38,7 +38,7 @@ def compare(arguments: Sequence[str]) -> int:
             if (folder / PLAN_FILE).exists():
                 rebuild(folder)
     except OSError as error:
-        print(f"warning: the tables in the sweep's folder are left as they are: {error}", file=sys.stderr)
+        print(f"warning: the tables in the sweep's folder could not be rewritten: {error}", file=sys.stderr)
     base = options.folders[0] if len(options.folders) == 1 else Path()
     if options.csv:
         print(as_csv(board, base, ranked=True), end="")
@@ -54,13 +54,13 @@ def compare(arguments: Sequence[str]) -> int:
 
 
 def compared(folders: Sequence[Path], *, sort: str) -> Leaderboard:
-    """The leaderboard of the runs in some folders."""
+    """The leaderboard of the runs in some folders, sorted by a result or a setting."""
     for folder in folders:
         if not folder.is_dir():
-            raise DataError(f"{folder} is no folder. Try python -m src.results outputs.")
+            raise DataError(f"{folder} is not a folder. Try python -m src.results outputs.")
     board = leaderboard(folders, sort=sort)
     if not board.runs:
-        raise DataError(f"no run is in {', '.join(map(str, folders))}. Try python -m src.results outputs.")
+        raise DataError(f"there are no runs in {', '.join(map(str, folders))}. Try python -m src.results outputs.")
     if sort not in (*COLUMNS, *board.keys):
         choices = ", ".join([*COLUMNS, *board.keys])
         raise BadInput(f"--sort must be one of {choices}, got {sort!r}. Try --sort test/acc.")

@@ -1,4 +1,4 @@
-"""Rules that a job's settings must keep. They are checked before any data is loaded, and without importing torch."""
+"""Rules for a job's settings. They are checked before any data is loaded, and need torch only to count GPUs."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ LARGEST_FLOAT32 = 3.4028234e38
 
 @dataclass(frozen=True)
 class Rule:
-    """What the value of a key must be."""
+    """A rule for the value of a key."""
 
     text: str  # completes "must be ..."
-    holds: Callable[[Any], bool]  # whether a value keeps the rule
-    example: str  # a value to type instead
+    holds: Callable[[Any], bool]  # whether a value satisfies the rule
+    example: str  # a valid value to suggest
 
 
 def is_integer(value: Any) -> bool:
@@ -35,7 +35,7 @@ def is_path(value: Any) -> bool:
 
 
 def is_source(value: Any) -> bool:
-    """Whether a value is a path, or an address to download from."""
+    """Whether a value is a path, or an http(s) address to download from."""
     scheme, mark, _ = str(value).partition("://")
     return is_path(value) and (not mark or scheme in ("http", "https"))
 
@@ -81,7 +81,7 @@ SIZES = {
     "test_per_class": integer(1, example=50),
 }
 LIMIT = Rule(
-    "null, an integer >= 1 (batches) or a number > 0 and <= 1 (a share of them)",
+    "null, an integer >= 1 (batches) or a number > 0 and <= 1 (fraction of the batches)",
     lambda limit: limit is None or (is_integer(limit) and limit >= 1) or (is_number(limit) and 0 < limit <= 1),
     "5",
 )
@@ -104,8 +104,8 @@ RULES: dict[str, Rule] = {
     "data.cache": Rule("a folder or null", lambda cache: cache is None or is_path(cache), "data/cache"),
     "data.validation": one_of("train", "test"),
     "data.resize": integer(1, 1024, example=32, or_null=True),
-    "data.mean": numbers("a list of finite numbers, one a channel", lambda mean: True, example="[0.5]"),
-    "data.std": numbers("a list of finite numbers > 0, one a channel", lambda std: std > 0, example="[0.25]"),
+    "data.mean": numbers("a list of finite numbers, one per channel", lambda mean: True, example="[0.5]"),
+    "data.std": numbers("a list of finite numbers > 0, one per channel", lambda std: std > 0, example="[0.25]"),
     "data.num_classes": integer(2, 1000, example=10),
     **{f"{parent}.{name}": rule for parent in ("data", "data.facts") for name, rule in SIZES.items()},
     "model.hidden_sizes": Rule(
@@ -133,7 +133,7 @@ def check(settings: Mapping[str, Any]) -> None:
     """Checks one job's settings, as nested plain dicts.
 
     Raises:
-        BadInput: a rule is broken: the key, the rule, the value and what to type instead.
+        BadInput: a setting breaks a rule. The message has the key, the rule, the value and what to type instead.
     """
     for key, rule in RULES.items():
         *parents, name = key.split(".")
@@ -148,7 +148,7 @@ def check(settings: Mapping[str, Any]) -> None:
 
 
 def check_names(settings: Mapping[str, Any]) -> None:
-    """Checks settings such as `model.loss`, which are names of files in a group inside their part's."""
+    """Checks settings that name a choice of an inner group, such as `model.loss`."""
     for part in set(groups()) & settings.keys():
         for name in set(groups(part)) & settings[part].keys():
             known, value = choices(f"{part}/{name}"), settings[part][name]
@@ -167,7 +167,7 @@ def check_data(data: Mapping[str, Any]) -> int:
     num_classes = check_classes(data.get("classes"), data_set) if "classes" in data else len(data_set.class_names)
     for key in ("mean", "std"):
         if len(data[key]) != data_set.channels:
-            rule = f"a list of {data_set.channels} numbers, one a channel of {data_set.name}"
+            rule = f"a list of {data_set.channels} numbers, one per channel of {data_set.name}"
             raise broken(f"data.{key}", rule, data[key], example=str([0.5] * data_set.channels).replace(" ", ""))
     side = data["resize"] or data_set.size
     if not is_integer(shift := data["augment"]["shift"]) or not 0 <= shift < side:
@@ -177,7 +177,7 @@ def check_data(data: Mapping[str, Any]) -> int:
 
 
 def check_classes(classes: Any, data_set: DataSet) -> int:
-    """Checks a selection of classes by name; returns their number."""
+    """Checks data.classes; returns the number of classes."""
     if classes is None:
         return len(data_set.class_names)
     known = ", ".join(data_set.class_names)
@@ -216,7 +216,7 @@ def check_counts(data: Mapping[str, Any], *, num_images: int) -> int:
 
 
 def check_shares(settings: Mapping[str, Any], *, num_images: int) -> None:
-    """Checks that each process gets an equal share of every batch, and batch normalization more than one image."""
+    """Checks that processes share every batch equally, and that batch normalization never gets a single image."""
     devices, batch_size = settings["trainer"]["devices"], settings["data"]["batch_size"]
     num_processes = devices if is_integer(devices) else len(devices) if isinstance(devices, list) else 1
     if batch_size == "full":
@@ -229,13 +229,13 @@ def check_shares(settings: Mapping[str, Any], *, num_images: int) -> None:
     last = batch_size if settings["data"]["drop_last"] else num_images % batch_size or batch_size
     if settings["model"].get("batch_norm") and 1 in (batch_size // num_processes, last // num_processes):
         raise BadInput(
-            f"data.batch_size={settings['data']['batch_size']} leaves a batch with one of the {num_images} images, "
-            "which model.batch_norm cannot normalize. Try another data.batch_size."
+            f"data.batch_size={settings['data']['batch_size']} leaves one of the {num_images} images alone in a "
+            "batch, which model.batch_norm cannot normalize. Try another data.batch_size."
         )
 
 
 def check_devices(trainer: Mapping[str, Any]) -> None:
-    """Checks that a GPU that is asked for exists. torch is imported only then."""
+    """Checks that the GPUs exist if the settings ask for GPUs; imports torch only then."""
     accelerator, devices = trainer["accelerator"], trainer["devices"]
     several = is_integer(devices) and devices > 1
     if accelerator not in ("gpu", "cuda") and not (accelerator == "auto" and several):

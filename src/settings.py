@@ -1,20 +1,20 @@
-"""Settings by their keys, written with dots: the names to choose from, and which settings results depend on."""
+"""The choices in conf/, settings by dotted keys, and which settings results depend on."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
-NOT_RESULTS = {"resume", "retry_failed", "pruner", "figures", "graph"}  # no result depends on them
+NOT_RESULTS = {"resume", "retry_failed", "pruner", "figures", "graph"}  # results do not depend on these
 
 
 def choices(group: str) -> list[str]:
-    """The names that conf/ has for a group, such as `model` or `model/loss`; none if it is no group."""
+    """The choices of a group in conf/, such as `model` or `model/loss`; empty if there is no such group."""
     return sorted(file.stem for file in (CONF / group).glob("*.yaml"))
 
 
 def groups(parent: str = "") -> list[str]:
-    """The groups of conf/, or those inside another group; Hydra's own are left out."""
+    """The groups in conf/, or inside another group, without Hydra's own."""
     return sorted(path.name for path in (CONF / parent).glob("*") if path.is_dir() and path.name != "hydra")
 
 
@@ -23,17 +23,17 @@ def key_of(override: str) -> str:
 
 
 def is_result(key: str) -> bool:
-    """Whether results depend on a setting; `pruner._target_` belongs to `pruner`."""
+    """Whether results depend on a setting. A nested key such as `pruner._target_` counts as `pruner`."""
     return key.partition(".")[0] not in NOT_RESULTS
 
 
 def without_hydra(overrides: Sequence[str]) -> list[str]:
-    """The overrides that say what a job is, not how Hydra runs it."""
+    """The overrides without Hydra's own, which say how a job is run."""
     return [text for text in overrides if not text.lstrip("+~").startswith(("hydra.", "hydra/"))]
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings as one level, the keys joined by dots: `{"optimizer.lr": 0.1}`."""
+    """Flattens nested settings to dotted keys: `{"optimizer.lr": 0.1}`."""
     found: dict[str, Any] = {}
     for key, value in settings.items():
         full = f"{prefix}{key}"

@@ -1,4 +1,4 @@
-"""Tables as text: aligned for a terminal, in Markdown, or with commas."""
+"""Tables as text: aligned for a terminal, in Markdown, or as CSV."""
 
 import csv
 import io
@@ -13,13 +13,13 @@ def as_text(lines: Sequence[Sequence[str]]) -> str:
 
 
 def as_markdown(lines: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown; the first line is its head."""
+    """A table in Markdown; the first line is its header."""
     head, *rest = [[cell.replace("|", "\\|").replace("\n", " ") for cell in line] for line in lines]
     return "\n".join("| " + " | ".join(line) + " |" for line in [head, ["---"] * len(head), *rest])
 
 
 def as_csv(lines: Iterable[Sequence[Any]]) -> str:
-    """A table with commas between its cells (RFC 4180)."""
+    """A table as CSV (RFC 4180, but with plain newlines)."""
     file = io.StringIO()
     csv.writer(file, lineterminator="\n").writerows(lines)
     return file.getvalue()

@@ -1,4 +1,4 @@
-"""The task: one batch to a loss and its metrics, and the optimizer that lowers the loss."""
+"""The Lightning task: computes the loss and the metrics of each batch, and makes the optimizer."""
 
 from collections.abc import Callable
 from pkgutil import resolve_name
@@ -24,8 +24,8 @@ COUNTED_AT_ONCE = 128  # batches
 class MeanLoss(Metric):
     """Mean loss over images, from the mean losses of batches of `count` images each.
 
-    torchmetrics' own `MeanMetric` drops NaN, which would hide a divergence. With `nan_strategy="disable"` its version
-    1.9.0 ignores the weights.
+    The `MeanMetric` of torchmetrics 1.9.0 drops NaN, which would hide a divergence; with `nan_strategy="disable"` it
+    ignores weights.
     """
 
     full_state_update = False
@@ -48,13 +48,12 @@ class MeanLoss(Metric):
 class Tally(nn.Module):
     """Loss and metrics of a split (`train`, `val` or `test`), exact over its images.
 
-    Batches are kept as they come and handed to torchmetrics many at a time: a step then costs nothing, and a GPU does
-    not wait.
+    Batches are passed to torchmetrics many at a time, so that a step costs almost nothing and a GPU does not wait.
     """
 
     def __init__(self, split: str, *, num_classes: int) -> None:
         super().__init__()
-        self.images = 0  # counted by this process so far
+        self.images = 0  # number of images that this process has added so far
         metrics = {
             name: resolve_name(metric.target)(num_classes=num_classes, **metric.settings)
             for name, metric in METRICS.items()
@@ -77,7 +76,7 @@ class Tally(nn.Module):
         self.batches.clear()
 
     def take(self) -> dict[str, Tensor]:
-        """Returns the split's loss and metrics, and starts over."""
+        """Returns the loss and metrics of the split, and resets the tally."""
         if self.batches:
             self.count()
         values: dict[str, Tensor] = self.metrics.compute()
@@ -88,19 +87,17 @@ class Tally(nn.Module):
 class ClassificationTask(LightningModule):
     """Trains and measures any network that turns images into scores.
 
-    Logs the loss and the metrics of `train`, `val` and `test`, exact over the whole split, with the epoch, from 1, as
-    the step.
+    Logs the exact loss and metrics of each split (`train`, `val`, `test`). The logged step is the epoch, from 1.
 
     Args:
-        network: images to scores, and its loss.
+        network: maps images to scores, and computes the loss.
         optimizer: called with the network's parameters; None for a task that only measures.
-        scheduler: called with the optimizer and `total_steps`, then stepped after every optimizer step. If it returns
-            None, the learning rate stays.
-        cuda_graph: on a GPU, compute the gradients of an execution's batches by a captured graph.
+        scheduler: makes a scheduler, stepped after every step, from the optimizer and `total_steps`; or returns None.
+        cuda_graph: whether to use a captured CUDA graph on a GPU, for all but the last batch of an execution.
 
     Raises:
         BadInput: the optimizer refuses its settings.
-        Diverged: a split's loss is not finite.
+        Diverged: the loss or a metric of a split is not finite.
     """
 
     def __init__(
@@ -130,7 +127,7 @@ class ClassificationTask(LightningModule):
         self.gradients = gradients_of(self.network, self.trainer, captured=captured)
 
     def on_train_batch_start(self, batch: Batch | Execution, batch_idx: int) -> None:
-        """Trains on all batches of an execution but the last, which is left to Lightning."""
+        """Trains on all batches of an execution except the last one, which Lightning trains on."""
         if isinstance(batch, Execution):
             train_on(batch.all_but_last(), self, gradients=self.gradients, count=self.train_tally.add)
 
@@ -151,13 +148,13 @@ class ClassificationTask(LightningModule):
         return scores
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Returns the scores; the labels are not looked at."""
+        """Returns the scores; the labels are ignored."""
         images, _ = batch
         scores: Tensor = self.network(images)
         return scores
 
     def measure(self, batch: Batch, tally: Tally) -> tuple[Tensor, Tensor]:
-        """The loss and the scores of one batch, which is added to its split's tally."""
+        """Returns the loss and the scores of one batch, and adds them to a tally."""
         images, labels = batch
         scores: Tensor = self.network(images)
         loss: Tensor = self.network.loss(scores=scores, labels=labels)
@@ -171,7 +168,7 @@ class ClassificationTask(LightningModule):
         self.log_split(self.val_tally, epoch=self.current_epoch + 1)
 
     def on_test_epoch_end(self) -> None:
-        self.log_split(self.test_tally, epoch=self.current_epoch)  # the fit has counted its last epoch
+        self.log_split(self.test_tally, epoch=self.current_epoch)  # after a fit, the number of its epochs
 
     def log_split(self, tally: Tally, *, epoch: int) -> None:
         """Logs the loss and the metrics of a split."""
@@ -181,7 +178,7 @@ class ClassificationTask(LightningModule):
                 raise Diverged(
                     f"training diverged: {name} is {value.item()} in epoch {epoch}. Try a smaller optimizer.lr."
                 )
-        # In a distributed run torchmetrics has already gathered the values; `sync_dist` only keeps Lightning quiet.
+        # In a distributed run torchmetrics has gathered the values; `sync_dist` only avoids a warning of Lightning's.
         self.log_dict(values | {"step": float(epoch)}, sync_dist=True)
 
     def configure_optimizers(self) -> Any:

@@ -1,4 +1,4 @@
-"""One run: fit, keep the checkpoint with the best validation accuracy, test once with it.
+"""Trains one run: fits, keeps the checkpoint with the best validation accuracy, and tests once with it.
 
 python -m src.train model=mlp data=cifar2
 """
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 
 
 def train(cfg: DictConfig, run_dir: Path, *, quiet: bool = False, named: Mapping[str, Any] | None = None) -> RunResult:
-    """Trains and tests one network as `cfg` says; checkpoints and curves go to `run_dir`.
+    """Trains and tests one network as configured; writes checkpoints and curves to `run_dir`.
 
-    Prints a line for each epoch, and a progress bar on a terminal, unless `quiet`. `named` are the hyperparameters for
-    the run's row in TensorBoard.
+    Prints a line for each epoch, and a progress bar on a terminal, unless `quiet`. `named` holds the hyperparameters of
+    the run's row in TensorBoard's HPARAMS tab.
     """
     # Imported here, so that --help and a mistyped command do not wait for torch.
     from lightning import seed_everything
@@ -105,13 +105,13 @@ def result_of(
 
 
 def on_free_gpu(work: Callable[[DictConfig], RunResult], cfg: DictConfig, sweep_dir: Path) -> RunResult:
-    """Does the work of a sweep's job on the GPU with the fewest of them."""
+    """Runs a job of a sweep on the GPU that runs the fewest jobs of that sweep."""
     with free_gpu(as_dict(cfg.trainer), sweep_dir) as number:
         return work(cfg if number is None else changed(cfg, {"trainer.devices": [number]}))
 
 
 def main(cfg: DictConfig) -> None:
-    """Runs one job, a run or one of a sweep, in the folder that Hydra has made for it."""
+    """Runs one job, a single run or one of a sweep, in the folder that Hydra has created for it."""
     job = HydraConfig.get()
     run_dir, in_sweep = Path(job.runtime.output_dir), job.mode == RunMode.MULTIRUN
     launcher, overrides = job.launcher._target_, list(job.overrides.task)
@@ -122,7 +122,7 @@ def main(cfg: DictConfig) -> None:
         settle_in_worker(job.runtime.cwd, ends_with_parent=leaves_workers(launcher))
         work = partial(on_free_gpu, work, sweep_dir=run_dir.parent)
     exit_code = record(partial(work, cfg), facts)
-    # A failed job does not end a sweep, whose exit code comes from its jobs' results.
+    # A failed job does not end its sweep: the sweep's exit code comes from the results of all jobs.
     if exit_code and not in_sweep:
         sys.exit(exit_code)
     if exit_code == 0:
@@ -133,7 +133,7 @@ def main(cfg: DictConfig) -> None:
 
 
 def share(cfg: DictConfig) -> None:
-    """Shares the work of a distributed run in a helper process."""
+    """Takes part in a distributed run, in a helper process."""
     share_work(partial(train, cfg, Path(HydraConfig.get().runtime.output_dir)))
 
 

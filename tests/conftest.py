@@ -1,4 +1,4 @@
-"""Fixtures: tiny data in the real on-disk formats, a network that is not there, and configs."""
+"""Fixtures: tiny data in the real on-disk formats, no network access, and configs."""
 
 import gzip
 import hashlib
@@ -49,7 +49,7 @@ def nothing_read_yet() -> None:
 
 @pytest.fixture
 def in_an_empty_folder(monkeypatch: Patch, tmp_path: Path) -> Path:
-    """Works in a folder of its own, and leaves pytest's signal handlers alone."""
+    """Changes into an empty folder, and keeps pytest's signal handlers."""
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     monkeypatch.setattr("signal.signal", lambda *handler: None)
@@ -57,7 +57,7 @@ def in_an_empty_folder(monkeypatch: Patch, tmp_path: Path) -> Path:
 
 
 def composed(*overrides: str) -> DictConfig:
-    """conf/ with overrides, composed as Hydra does; figures, which take seconds, must be asked for."""
+    """The config that Hydra composes from overrides. Figures take seconds, so they are off unless an override asks."""
     prepare_hydra()
     with initialize_config_dir(config_dir=str(settings.CONF), version_base="1.3"):
         return compose("config", ["figures=false", *overrides])
@@ -86,7 +86,7 @@ def start(tmp_path: Path) -> Iterator[Starter]:
 
 @pytest.fixture
 def fashion_files(own_conf: Path) -> dict[str, bytes]:
-    """The contents of the four files for 60 training and 20 test images, accepted as if they were the official ones."""
+    """The contents of four files with 60 training and 20 test images, accepted as if they were the official ones."""
     contents = idx_files(train=60, test=20, num_classes=10)
     set_facts("fashion_mnist", digests={name: hashlib.sha256(file).hexdigest() for name, file in contents.items()})
     return contents
@@ -94,7 +94,7 @@ def fashion_files(own_conf: Path) -> dict[str, bytes]:
 
 @pytest.fixture
 def fashion_root(fashion_files: dict[str, bytes], tmp_path: Path) -> Path:
-    """A `data.root` as torchvision fills it."""
+    """A `data.root` with the files that torchvision would leave there."""
     raw = tmp_path / "data" / "FashionMNIST" / "raw"
     raw.mkdir(parents=True)
     for name, content in fashion_files.items():
@@ -105,7 +105,7 @@ def fashion_root(fashion_files: dict[str, bytes], tmp_path: Path) -> Path:
 
 @pytest.fixture
 def cifar_batches(own_conf: Path) -> dict[str, dict[str, Any]]:
-    """The six official batches with 20 images each, two of every class."""
+    """Stand-ins for the six official batches: 20 images each, two of every class."""
     labels = [number % 10 for number in range(20)]
     names = enumerate(facts("cifar10")["digests"])
     return {name: {"data": pixels_of(20, (3072,), seed=seed), "labels": labels} for seed, name in names}
@@ -125,7 +125,7 @@ def cifar_unpacked(cifar_batches: dict[str, Any], tmp_path: Path) -> Path:
 
 @pytest.fixture
 def cifar_archive(cifar_unpacked: Path, tmp_path: Path) -> Path:
-    """A `data.root` with nothing but cifar-10-python.tar.gz."""
+    """A `data.root` with only cifar-10-python.tar.gz."""
     root, official = tmp_path / "archive", facts("cifar10")
     root.mkdir()
     path = root / official["archive"]
@@ -152,7 +152,7 @@ def cifar_images(cifar_batches: dict[str, Any], tmp_path: Path) -> Path:
 
 @pytest.fixture
 def tiny_data(fashion_root: Path, cifar_images: Path) -> dict[str, list[str]]:
-    """The words by which each data set is read from its few images."""
+    """Overrides that make each data set read its tiny files."""
     words = ["data.sources=[${data.root}]", "data.cache=null", "data.val_size=9", "data.batch_size=8"]
     fashion, cifar = ([f"data.root={root}", *words] for root in (fashion_root, cifar_images))
     return {"fashion_mnist": fashion, "cifar2": cifar, "cifar10": cifar, "synthetic": []}

@@ -13,7 +13,7 @@ from src.datasets.facts import DataSet, described
 
 
 def facts(name: str) -> dict[str, Any]:
-    """The facts in conf/data/, which a fixture may have replaced by those of tiny files."""
+    """The facts in conf/data/, which a fixture may have replaced by the facts of tiny files."""
     content: dict[str, Any] = yaml.safe_load((settings.CONF / "data" / f"{name}.yaml").read_text())
     return dict(content["facts"])
 
@@ -34,13 +34,13 @@ def pixels_of(count: int, shape: tuple[int, ...], seed: int) -> numpy.ndarray[An
 
 
 def idx(array: numpy.ndarray[Any, Any]) -> bytes:
-    """LeCun's format: a magic number with the number of dimensions, the sizes, the bytes."""
+    """An array in LeCun's format: a magic number with the number of dimensions, the sizes, the bytes."""
     sizes = struct.pack(f">{array.ndim}I", *array.shape)
     return struct.pack(">I", 0x0800 + array.ndim) + sizes + array.tobytes()
 
 
 def idx_files(*, train: int, test: int, num_classes: int) -> dict[str, bytes]:
-    """The contents of the four files for so many training and test images of 28 x 28 pixels."""
+    """The contents of four files with `train` training and `test` test images of 28 x 28 pixels."""
     contents = {}
     for prefix, count in (("train", train), ("t10k", test)):
         contents[f"{prefix}-images-idx3-ubyte"] = idx(pixels_of(count, (28, 28), seed=count))
@@ -49,7 +49,7 @@ def idx_files(*, train: int, test: int, num_classes: int) -> dict[str, bytes]:
 
 
 def python2_pickle(batch: dict[str, Any]) -> bytes:
-    """A batch as Python 2 wrote the official ones: strings are its byte strings, and NumPy has its old name."""
+    """Pickles a batch as Python 2 did for the official ones: strings are byte strings, and NumPy has its old name."""
     content = pickle.dumps(batch, protocol=3).replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
     opcodes = bytearray(content)
     python2 = {"PROTO": b"\x80\x02", "SHORT_BINBYTES": b"U", "BINBYTES": b"T", "BINUNICODE": b"T"}

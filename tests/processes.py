@@ -1,4 +1,4 @@
-"""Commands as forks of a process that has everything imported: a start takes a moment, and kills can be tried."""
+"""Commands as forks of a process that has imported everything, so that tests can start and kill them quickly."""
 
 import csv
 import json
@@ -13,7 +13,7 @@ from tests.runs import ROOT
 
 
 class Process:
-    """A running command; what it prints goes to `log`."""
+    """A running command; its output goes to `log`."""
 
     def __init__(self, pid: int, log: Path) -> None:
         self.pid, self.log = pid, log
@@ -60,6 +60,6 @@ class Starter:
 
 
 def table(folder: Path) -> list[dict[str, str]]:
-    """The rows of results.csv without the times."""
+    """The rows of results.csv without the training times."""
     rows = list(csv.DictReader((folder / "results.csv").read_text().splitlines()))
     return [{key: value for key, value in row.items() if key != "train_seconds"} for row in rows]

@@ -1,4 +1,4 @@
-"""Small runs: as the command is typed, as it leaves them on disk, and compared by their weights."""
+"""Small runs: started as commands, trained into a folder as a command does, and compared by their weights."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ from src.train import train
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = ["data=synthetic", "data.train_per_class=30", "data.test_per_class=5", "data.val_size=51", "figures=false"]
-QUIET: dict[str, Any] = dict.fromkeys(  # a Trainer that leaves and says nothing
+QUIET: dict[str, Any] = dict.fromkeys(  # for a Trainer that writes and prints nothing
     ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False
 )
 
@@ -30,19 +30,19 @@ def command(*arguments: str, cwd: Path, module: str = "src.train") -> subprocess
 
 
 def checked(*words: str) -> Jobs:
-    """The jobs that a command asks for; -m among its words asks for a sweep."""
+    """The jobs of a command; -m among its words makes it a sweep."""
     return checked_jobs([word for word in words if word != "-m"], multirun="-m" in words)
 
 
 def refusal(*words: str) -> str:
-    """What is said about a command that cannot be right."""
+    """The error message for a command with bad input."""
     with pytest.raises(BadInput) as caught:
         checked(*words)
     return str(caught.value)
 
 
 def trained(cfg: Any, folder: Path) -> dict[str, Any]:
-    """Trains a run and leaves it as the command does; returns its result."""
+    """Trains a run and writes the files that the command would write; returns its result."""
     (folder / ".hydra").mkdir(parents=True)
     OmegaConf.save(cfg, folder / ".hydra" / "config.yaml")
     result = {"status": "completed", "seed": cfg.seed, **train(cfg, folder).as_json(), "git_commit": "c" * 40}

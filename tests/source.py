@@ -17,7 +17,7 @@ MODULES = {module(path): ast.parse(path.read_text()) for path in FILES}
 
 
 def imported(tree: ast.AST) -> set[str]:
-    """The modules and names that a file imports, at its top, inside functions, or for types alone."""
+    """The modules and names that a file imports: at its top, inside functions, or only for types."""
     names = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

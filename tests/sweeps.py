@@ -1,4 +1,4 @@
-"""A sweep as it lies on disk, without anything having been trained."""
+"""The files of a sweep, written without training."""
 
 import itertools
 from pathlib import Path
@@ -9,7 +9,7 @@ from src.sweep.plan import new_plan, write_plan
 
 
 class Sweep:
-    """The plan of some overrides, of which those with commas are swept, and what its jobs have left."""
+    """A planned sweep, and the results of its jobs. Overrides with commas are swept."""
 
     RESULT: ClassVar[dict[str, Any]] = {
         **{"status": "completed", "val/acc": 0.7, "val/loss": 0.5, "test/acc": 0.8, "test/loss": 0.6, "best_epoch": 3},
@@ -30,7 +30,7 @@ class Sweep:
         write_plan(self.plan, folder, launched=self.plan.jobs)
 
     def left(self, *results: dict[str, Any] | str | None) -> "Sweep":
-        """What each job has left: a result, the reason of its failure, or nothing."""
+        """Writes the outcome of each job: a result, the reason of its failure, or None for nothing."""
         for number, result in enumerate(results):
             self.ends(number, result)
         return self

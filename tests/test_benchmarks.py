@@ -1,4 +1,4 @@
-"""That the arms of the benchmark train the same thing; what they take is measured by it alone."""
+"""The arms of the benchmark train the same network. Only the benchmark itself measures their time."""
 
 import csv
 import sys
@@ -20,22 +20,22 @@ SMALL = [*runs.SMALL, "trainer=cpu", "threads=1"]
 COLOURS = ["data.channels=3", "data.normalize=true", "data.mean=[0.5,0.4,0.3]", "data.std=[0.25,0.2,0.3]"]
 
 
-@pytest.mark.filterwarnings("ignore")  # as the benchmark does: STOCK is written as users write it
+@pytest.mark.filterwarnings("ignore")  # as in the benchmark: STOCK is usual code, which causes warnings
 @pytest.mark.parametrize("overrides", [["model=softmax"], ["model=mlp", "model.hidden_sizes=[16]", *COLOURS]])
-def test_all_arms_end_at_the_same_weights(overrides: list[str], tmp_path: Path) -> None:
+def test_all_arms_end_with_the_same_weights(overrides: list[str], tmp_path: Path) -> None:
     equal = Case([*SMALL, *overrides], tmp_path).check_weights()
-    assert equal.startswith("OURS, BARE, BAREBONES")  # and STOCK up to rounding, with its own number of threads
+    assert equal.startswith("OURS, BARE, BAREBONES")  # STOCK is equal up to rounding: it has its own number of threads
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_arms_that_train_something_else_are_found_out(tmp_path: Path) -> None:
+def test_an_arm_that_ends_with_other_weights_is_detected(tmp_path: Path) -> None:
     case = Case(SMALL, tmp_path)
-    case.weights = {name: values + 0.1 for name, values in case.weights.items()}  # what BARE starts from
+    case.weights = {name: values + 0.1 for name, values in case.weights.items()}  # BARE's initial weights
     with pytest.raises(AssertionError, match="OURS trains something else"):
         case.check_weights()
 
 
-def test_bare_counts_the_loss_and_accuracy_that_we_do(tmp_path: Path) -> None:
+def test_bare_computes_the_same_loss_and_accuracy_as_ours(tmp_path: Path) -> None:
     case = Case(SMALL, tmp_path)
     case.cfg.trainer.max_epochs = 2
     train(case.cfg, tmp_path / "run")
@@ -45,7 +45,7 @@ def test_bare_counts_the_loss_and_accuracy_that_we_do(tmp_path: Path) -> None:
     assert counted == pytest.approx(ours, rel=1e-5)
 
 
-def test_arms_that_take_turns_train_the_same_and_each_epoch_is_timed(tmp_path: Path) -> None:
+def test_alternating_arms_end_with_the_same_weights_and_each_epoch_is_timed(tmp_path: Path) -> None:
     case = Case(SMALL, tmp_path)
     seconds = case.in_turn(epochs=3)
     assert len(Turns.ours) == len(Turns.others) == 3
@@ -55,13 +55,13 @@ def test_arms_that_take_turns_train_the_same_and_each_epoch_is_timed(tmp_path: P
     assert all(torch.equal(*pair) for pair in zip(case.final["BARE"], bare_alone, strict=True))
 
 
-def test_a_process_that_fails_is_no_measurement() -> None:
+def test_a_process_with_another_exit_code_is_an_error() -> None:
     assert run([sys.executable, "-c", "print(1); raise SystemExit(2)"], exit_code=2).output == "1\n"
     with pytest.raises(RuntimeError, match=r"ended with 1: .*gone"):
         run([sys.executable, "-c", "raise SystemExit('gone')"])
 
 
-def test_ratios_are_paired() -> None:
+def test_ratios_are_computed_from_pairs() -> None:
     assert ratio([2.0, 40.0, 3.0], [1.0, 10.0, 1.0]) == "3.00 (2.00 - 4.00)"
 
 
@@ -76,7 +76,7 @@ def test_the_report_says_what_was_measured_and_where() -> None:
         "answer_seconds": {"import torch, lightning": [5.0, 6.0], "--help": [0.5, 0.3]},
         "around_the_fit_seconds": {arm: [8.0, 6.0] for arm in seconds},
         "peak_megabytes": {arm: [800.0, 800.0] for arm in seconds},
-        "sweep_seconds": {"OURS": [40.0], "STOCK": [800.0]},  # stopped before the second repeat
+        "sweep_seconds": {"OURS": [40.0], "STOCK": [800.0]},  # the benchmark was stopped before the second repeat
         "later_job_seconds": {"OURS": [0.35]},
         "launcher_seconds": {"sequential": [100.0, 140.0], "joblib": [80.0, 80.0]},
         "launcher_job_seconds": {"sequential": [20.0, 22.0], "joblib": [30.0, 30.0]},

@@ -1,4 +1,4 @@
-"""Every choice in conf/ trains: the only test that reads the groups as a whole."""
+"""Every choice in conf/ trains."""
 
 import csv
 from pathlib import Path
@@ -14,7 +14,7 @@ from tests.runs import SMALL
 ELSEWHERE = {"data", "debug"}  # groups with tests of their own below
 CHOICES = [f"{group}={name}" for group in groups() for name in choices(group) if group not in ELSEWHERE]
 INNER = [(part, name, choice) for part in groups() for name in groups(part) for choice in choices(f"{part}/{name}")]
-NEED_MORE = {"trainer=gpu", "trainer=ddp"}  # a GPU; several processes, see test_train.py
+NEED_MORE = {"trainer=gpu", "trainer=ddp"}  # the first is tested below, the second in test_train.py
 
 
 @pytest.mark.parametrize("choice", [choice for choice in CHOICES if choice not in NEED_MORE])
@@ -24,7 +24,7 @@ def test_every_choice_trains(choice: str, config: Compose, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(("part", "name", "choice"), INNER)
-def test_every_choice_inside_a_part_trains(part: str, name: str, choice: str, config: Compose, tmp_path: Path) -> None:
+def test_every_choice_in_a_subgroup_trains(part: str, name: str, choice: str, config: Compose, tmp_path: Path) -> None:
     words = [*SMALL, "model=mlp", "optimizer.lr=0.01", f"{part}.{name}={choice}", "trainer.max_epochs=1"]
     assert train(config(*words), tmp_path).epochs == 1
 

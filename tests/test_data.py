@@ -1,4 +1,4 @@
-"""`python -m src.data`, by its main function and as a process."""
+"""`python -m src.data`, called as a function and as a process."""
 
 import os
 from pathlib import Path
@@ -20,7 +20,7 @@ def look(root: Path, *words: str) -> int:
     return main([f"data.root={root}", f"data.sources=[{root}]", "data.val_size=9", "data.batch_size=2", *words])
 
 
-def test_a_data_set_is_shown_with_its_place_and_whether_it_is_verified(fashion_root: Path, capsys: Captured) -> None:
+def test_each_data_set_is_shown_with_its_source_and_its_verification(fashion_root: Path, capsys: Captured) -> None:
     assert look(fashion_root) == 0
     to_download = "  source    none on this machine; to download it: python -m src.data data="
     assert capsys.readouterr().out.splitlines() == [
@@ -30,13 +30,13 @@ def test_a_data_set_is_shown_with_its_place_and_whether_it_is_verified(fashion_r
         f"{to_download}cifar2 fetch=true",
         f"fashion_mnist: {', '.join(data_set('fashion_mnist').class_names)}",
         f"  source    {fashion_root}/FashionMNIST/raw",
-        "  verified  yes: 80 images, the official bytes by sha256",
+        "  verified  yes: 80 images, the official bytes (sha256)",
         "  decoded   not yet: at first use",
     ]
-    assert not list(Path().iterdir())  # looking leaves nothing behind
+    assert not list(Path().iterdir())  # showing writes nothing
 
 
-def test_an_image_folder_is_shown_as_what_it_is(cifar_images: Path, capsys: Captured) -> None:
+def test_an_image_folder_is_shown_as_not_verified(cifar_images: Path, capsys: Captured) -> None:
     assert look(cifar_images, "data=cifar2") == 0
     out = capsys.readouterr().out
     assert f"  source    {cifar_images}/cifar10 (image folder, fingerprint " in out
@@ -50,12 +50,12 @@ def test_fetching_decodes_into_the_cache(fashion_root: Path, capsys: Captured) -
     assert names == {"fashion-mnist_test.npz", "fashion-mnist_train.npz"}
 
 
-def test_official_bytes_are_verified_again_though_they_are_decoded(fashion_root: Path, capsys: Captured) -> None:
+def test_official_files_are_verified_again_even_if_they_are_cached(fashion_root: Path, capsys: Captured) -> None:
     look(fashion_root, "data=fashion_mnist", "fetch=true")
     path = fashion_root / "FashionMNIST" / "raw" / "train-labels-idx1-ubyte"
     before = path.stat()
     path.write_bytes(path.read_bytes()[:-1] + b"\x00")
-    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))  # rot does not change the time
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))  # damage on disk does not change the time
     assert look(fashion_root, "data=fashion_mnist") == 3
     assert capsys.readouterr().err.startswith(f"error: {path} is damaged")
 
@@ -68,7 +68,7 @@ def test_an_image_folder_is_not_decoded_twice(cifar_images: Path, capsys: Captur
     assert "24 images, none is missing" in capsys.readouterr().out
 
 
-def test_what_is_damaged_is_an_error_and_the_others_are_shown_too(fashion_root: Path, capsys: Captured) -> None:
+def test_a_damaged_data_set_is_an_error_and_the_others_are_still_shown(fashion_root: Path, capsys: Captured) -> None:
     path = fashion_root / "FashionMNIST" / "raw" / "train-labels-idx1-ubyte"
     path.write_bytes(b"")
     assert look(fashion_root, "data=fashion_mnist,cifar2") == 3
@@ -77,7 +77,7 @@ def test_what_is_damaged_is_an_error_and_the_others_are_shown_too(fashion_root: 
     assert out.splitlines()[-2] == "cifar2: airplane, bird"
 
 
-def test_a_copy_that_lacks_a_file_is_an_error_in_one_line(cifar_unpacked: Path, capsys: Captured) -> None:
+def test_a_missing_file_is_reported_in_one_line(cifar_unpacked: Path, capsys: Captured) -> None:
     path = cifar_unpacked / data_set("cifar10").folder / "test_batch"
     path.unlink()
     assert look(cifar_unpacked, "data=cifar10") == 3
@@ -90,13 +90,13 @@ def test_a_figure_that_cannot_be_written_is_reported(capsys: Captured) -> None:
     assert capsys.readouterr().err.startswith("error: could not write outputs/data/synthetic.png: ")
 
 
-def test_many_classes_and_odd_channels_are_drawn(capsys: Captured) -> None:
+def test_25_classes_and_two_channels_are_drawn(capsys: Captured) -> None:
     sizes = ["data.num_classes=25", "data.channels=2", "data.mean=[0,0]", "data.std=[1,1]", "data.train_per_class=2"]
     assert main(["data=synthetic", "figure=true", "data.val_size=5", "data.batch_size=8", *sizes]) == 0
     assert Path("outputs/data/synthetic.png").stat().st_size > 1000
 
 
-def test_a_failed_download_is_an_error_that_names_the_ways_out(tmp_path: Path, capsys: Captured) -> None:
+def test_a_failed_download_reports_what_was_tried_and_what_to_do(tmp_path: Path, capsys: Captured) -> None:
     assert main([f"data.root={tmp_path}", "data=cifar2", "fetch=true"]) == 3
     err = capsys.readouterr().err
     not_found = f"CIFAR-10 was not found: {tmp_path} has no cifar-10-batches-py/, cifar-10-python.tar.gz"
@@ -107,7 +107,7 @@ def test_a_failed_download_is_an_error_that_names_the_ways_out(tmp_path: Path, c
 
 
 def test_the_statistics_of_all_classes_are_compared_with_the_config(cifar_images: Path, capsys: Captured) -> None:
-    # The pixels of the tiny set are evenly distributed: mean 0.5, deviation 0.29.
+    # The pixels of the tiny set are evenly distributed: mean 0.5, standard deviation 0.29.
     settings = ["data.mean=[0.5,0.5,0.5]", "data.std=[0.29,0.29,0.29]"]
     assert look(cifar_images, "data=cifar2", "stats=true", *settings) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -120,7 +120,7 @@ def test_the_statistics_of_all_classes_are_compared_with_the_config(cifar_images
     assert text.format("do not match", "these images") in capsys.readouterr().out
 
 
-def test_without_the_other_classes_the_statistics_cannot_be_compared(cifar_images: Path, capsys: Captured) -> None:
+def test_statistics_are_not_compared_if_a_class_is_missing(cifar_images: Path, capsys: Captured) -> None:
     for path in (cifar_images / "cifar10" / "train" / "frog").iterdir():
         path.unlink()
     assert look(cifar_images, "data=cifar2", "stats=true") == 3
@@ -176,7 +176,7 @@ def test_generated_images_need_no_files(capsys: Captured) -> None:
         ("-m", "unknown word '-m'. Known here: data, fetch, "),
     ],
 )
-def test_a_mistyped_word_is_met_with_a_hint(word: str, answer: str, capsys: Captured) -> None:
+def test_a_mistyped_word_is_answered_with_a_hint(word: str, answer: str, capsys: Captured) -> None:
     assert main([word]) == 2
     out, err = capsys.readouterr()
     assert out == "" and err.startswith(f"error: {answer}")

@@ -1,4 +1,4 @@
-"""Evaluation equals what training reported, for every network and data set."""
+"""`python -m src.eval`: evaluation equals the reported result, for every network and data set."""
 
 import json
 from pathlib import Path
@@ -21,7 +21,7 @@ def run(*overrides: str) -> Path:
 
 @pytest.mark.parametrize("data", choices("data"))
 @pytest.mark.parametrize("model", choices("model"))
-def test_it_equals_what_training_reported_to_the_last_digit(
+def test_evaluation_equals_the_reported_result_to_the_last_digit(
     model: str, data: str, tiny_data: dict[str, list[str]], capsys: Captured
 ) -> None:
     folder = run(f"data={data}", f"model={model}", *tiny_data[data], "seed=3")
@@ -39,7 +39,7 @@ def test_it_equals_what_training_reported_to_the_last_digit(
         assert found["data_source"] == before["data_source"]
 
 
-def test_it_prints_every_measure_and_draws_the_pictures_of_the_split(capsys: Captured) -> None:
+def test_every_measure_is_printed_and_the_pictures_of_the_split_are_drawn(capsys: Captured) -> None:
     folder = run("data=synthetic", "data.num_classes=3")
     assert main(["run=outputs/runs/day/run", "split=val"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -53,13 +53,13 @@ def test_it_prints_every_measure_and_draws_the_pictures_of_the_split(capsys: Cap
     assert not (folder / "figures").exists()
 
 
-def test_other_data_is_distinguished_from_the_training_data(capsys: Captured) -> None:
+def test_with_changed_data_settings_the_reported_result_is_shown_too(capsys: Captured) -> None:
     run("data=synthetic")
     assert main(["run=latest", "data.normalize=true", "figures=false"]) == 0
     assert "(training reported loss " in capsys.readouterr().out
 
 
-def test_what_cannot_be_saved_is_still_shown(capsys: Captured) -> None:
+def test_a_result_that_cannot_be_saved_is_still_printed(capsys: Captured) -> None:
     folder = run("data=synthetic")
     (folder / "evaluation").touch()
     assert main(["run=latest"]) == 74
@@ -74,16 +74,16 @@ def test_what_cannot_be_saved_is_still_shown(capsys: Captured) -> None:
         ([], 2, "run is missing: which one? Try python -m src.eval run=latest"),
         (["run=latest", "split=train"], 2, "split must be one of test, val, got 'train'. Try split=test."),
         (["run=latest", "fgures=false"], 2, "unknown word 'fgures=false'. Did you mean figures?"),
-        (["run=latest"], 3, "run=latest: no completed run is in outputs/. Train one: python -m src.train"),
-        (["run=here"], 2, "run must be latest, best or the folder of a run or sweep, but here is no folder."),
+        (["run=latest"], 3, "run=latest: there is no completed run in outputs/. Train one: python -m src.train"),
+        (["run=here"], 2, "run must be latest, best or the folder of a run or sweep, but here is not a folder."),
     ],
 )
-def test_bad_input_is_one_line_on_stderr(words: list[str], code: int, text: str, capsys: Captured) -> None:
+def test_bad_input_prints_one_line_to_stderr(words: list[str], code: int, text: str, capsys: Captured) -> None:
     assert main(words) == code
     out, err = capsys.readouterr()
     assert out == "" and err.startswith(f"error: {text}") and err.count("\n") == 1
 
 
-def test_help_shows_what_can_be_typed(capsys: Captured) -> None:
+def test_help_shows_an_example_command(capsys: Captured) -> None:
     assert main(["--help"]) == 0
     assert "python -m src.eval run=latest" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""Adding a choice takes its own files and nothing else: each is written, trained, evaluated and predicted with."""
+"""A new choice needs only its own files. Each one is added, trained, evaluated and used to predict."""
 
 import hashlib
 from pathlib import Path
@@ -56,7 +56,7 @@ FILES = {
 
 @pytest.fixture
 def house(own_conf: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A copy of conf/, and a folder whose modules are found as if they lay in src/."""
+    """A folder with a copy of conf/, and with a src/ whose modules are imported as if they were in the real src/."""
     (tmp_path / "house").mkdir()
     (tmp_path / "house" / "conf").symlink_to(own_conf)
     (tmp_path / "house" / "src").mkdir()
@@ -65,7 +65,7 @@ def house(own_conf: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Pa
 
 
 def check(*words: str) -> None:
-    """Trains, evaluates and predicts, with every rule checked."""
+    """Checks every rule, then trains, evaluates and predicts."""
     assert checked(*words).configs
     trained(composed(*words, "trainer.max_epochs=1"), Path("outputs/runs/day/run"))
     assert eval.main(["run=latest", "figures=false"]) == 0
@@ -74,7 +74,7 @@ def check(*words: str) -> None:
 
 
 @pytest.mark.parametrize("choice", FILES)
-def test_a_choice_takes_its_own_files_alone(choice: str, house: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_new_choice_needs_only_its_own_files(choice: str, house: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name, content in FILES[choice].items():
         assert not (house / name).exists()
         (house / name).write_text(content)
@@ -82,7 +82,7 @@ def test_a_choice_takes_its_own_files_alone(choice: str, house: Path, capsys: py
     assert "(exactly as training reported)" in capsys.readouterr().out
 
 
-def test_a_data_set_that_reuses_a_reader_takes_one_yaml_file(house: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_new_data_set_in_a_known_format_needs_one_yaml_file(house: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = yaml.safe_load((house / "conf/data/fashion_mnist.yaml").read_text())
     files = idx_files(train=40, test=20, num_classes=2)
     Path("data/Digits").mkdir(parents=True)

@@ -25,7 +25,7 @@ def holder(path: Path, seconds: float) -> subprocess.Popen[str]:
     return process
 
 
-def test_a_second_process_waits_and_says_for_what(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_second_process_waits_for_the_lock_and_logs_why(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with holder(tmp_path / "lock", 0.7) as process, caplog.at_level("INFO"):
         began = time.monotonic()
         with exclusive(tmp_path / "lock", "doing this"):
@@ -34,7 +34,7 @@ def test_a_second_process_waits_and_says_for_what(tmp_path: Path, caplog: pytest
     assert caplog.messages == ["waiting for another process, which is doing this"]
 
 
-def test_a_process_that_is_killed_blocks_nobody(tmp_path: Path) -> None:
+def test_a_killed_process_releases_its_lock(tmp_path: Path) -> None:
     with holder(tmp_path / "lock", 60) as process:
         process.kill()
         process.wait(10)
@@ -43,7 +43,7 @@ def test_a_process_that_is_killed_blocks_nobody(tmp_path: Path) -> None:
             assert time.monotonic() - began < 5
 
 
-def test_a_free_lock_is_taken_without_a_word_again_and_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_free_lock_can_be_taken_again_without_a_log_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(3):
         with caplog.at_level("INFO"), exclusive(tmp_path / "lock", "doing this"):
             pass

@@ -1,4 +1,4 @@
-"""Names that other packages do not promise: each stands in one function, whose docstring says `Private:` and why.
+"""Private names of other packages: each is used in one function, whose docstring says `Private:` and why.
 
 If a test here fails after an update, look at the function that it names.
 """
@@ -30,7 +30,7 @@ from tests.source import MODULES, functions
 
 
 class Tiny(LightningModule):
-    """Trains one parameter, by a loader of two batches."""
+    """Trains one linear layer, and records the number of optimizer steps before each batch."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -126,17 +126,17 @@ MARKED = {name.rpartition(".")[2]: name for name, node in functions() if "Privat
 
 
 @pytest.mark.parametrize("name", MARKED)
-def test_what_a_package_does_not_promise_is_still_there(name: str, fitted: Any) -> None:
+def test_the_private_names_that_a_function_uses_still_exist(name: str, fitted: Any) -> None:
     assert name in CHECKS, f"{MARKED[name]} uses private names: write check_{name}, which fails when they are gone"
     CHECKS[name](fitted)
 
 
-def test_every_check_belongs_to_a_function() -> None:
+def test_every_check_belongs_to_a_marked_function() -> None:
     assert CHECKS.keys() == MARKED.keys()
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_private_names_are_used_in_marked_functions_alone(name: str) -> None:
+def test_private_names_are_used_only_in_marked_functions(name: str) -> None:
     marked = {id(node) for full, function in functions() if full in MARKED.values() for node in ast.walk(function)}
     for node in (node for node in ast.walk(MODULES[name]) if id(node) not in marked):
         if isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.endswith("_"):

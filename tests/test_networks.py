@@ -30,7 +30,7 @@ def batch(count: int = 16, seed: int = 0) -> tuple[Tensor, Tensor]:
 
 
 def train_step(network: Classifier, optimizer: torch.optim.Optimizer, images: Tensor, labels: Tensor) -> float:
-    """The loss of a batch, before a step on it."""
+    """Takes one optimizer step on a batch; returns the loss before it."""
     loss = network.loss(scores=network(images), labels=labels)
     optimizer.zero_grad()
     loss.backward()
@@ -39,7 +39,7 @@ def train_step(network: Classifier, optimizer: torch.optim.Optimizer, images: Te
 
 
 @pytest.mark.parametrize("kind", [LinearRegression, SoftmaxRegression, SoftmaxRegressionScratch])
-def test_linear_networks_start_from_weights_of_std_001_and_zero_biases(kind: type[Classifier]) -> None:
+def test_linear_networks_start_with_weights_of_std_0_01_and_zero_biases(kind: type[Classifier]) -> None:
     network = kind(image_shape=(1, 28, 28), num_classes=10, loss=F.cross_entropy)
     biases, weights = sorted(network.parameters(), key=Tensor.numel)
     assert weights.std().item() == pytest.approx(0.01, rel=0.05)
@@ -58,7 +58,7 @@ def test_softmax_scratch_equals_softmax_step_by_step() -> None:
         torch.testing.assert_close(losses[0], losses[1], rtol=1e-5, atol=1e-6)
         torch.testing.assert_close(concise.output.weight, scratch.W.T, rtol=1e-5, atol=1e-6)
         torch.testing.assert_close(concise.output.bias, scratch.b, rtol=1e-5, atol=1e-6)
-    assert concise.output.weight.abs().max() > 0.1  # they have learned something
+    assert concise.output.weight.abs().max() > 0.1  # the networks have learned something
 
 
 def test_cross_entropy_equals_log_softmax_followed_by_negative_log_likelihood() -> None:
@@ -91,7 +91,7 @@ def test_regression_losses_measure_the_distance_to_one_hot_targets(loss: str, ex
 
 @pytest.mark.parametrize("loss", choices("model/loss"))
 @pytest.mark.parametrize("kind", [LinearRegression, SoftmaxRegression, SoftmaxRegressionScratch, MLP])
-def test_every_network_learns_by_every_loss(kind: type[Classifier], loss: str) -> None:
+def test_every_network_learns_with_every_loss(kind: type[Classifier], loss: str) -> None:
     torch.manual_seed(0)
     function = named("model/loss", loss)
     network = mlp(loss=function) if kind is MLP else kind(image_shape=SHAPE, num_classes=3, loss=function)
@@ -100,14 +100,14 @@ def test_every_network_learns_by_every_loss(kind: type[Classifier], loss: str) -
     assert losses[-1] < 0.7 * losses[0]
 
 
-def test_mlp_has_the_hidden_layers_that_were_asked_for() -> None:
+def test_mlp_has_the_configured_hidden_layers() -> None:
     network = mlp(hidden_sizes=[8, 5], activation=nn.Tanh, dropout=0.5, batch_norm=True)
     hidden = ["Linear", "BatchNorm1d", "Tanh", "Dropout"]
     assert [type(layer).__name__ for layer in network.layers] == ["Flatten", *hidden, *hidden, "Linear"]
     assert network(batch()[0]).shape == (16, 3)
 
 
-def test_networks_give_scores_and_not_probabilities() -> None:
+def test_networks_return_scores_and_not_probabilities() -> None:
     images = torch.rand(4, *SHAPE)
     network = mlp()
     for parameter in network.parameters():
@@ -116,7 +116,7 @@ def test_networks_give_scores_and_not_probabilities() -> None:
 
 
 @pytest.mark.parametrize("activation", choices("model/activation"))
-def test_every_activation_is_named_for_what_it_computes(activation: str) -> None:
+def test_every_activation_computes_torchs_function_of_the_same_name(activation: str) -> None:
     inputs = torch.linspace(-3, 3, 13)
     function = getattr(torch, activation, None) or getattr(F, activation)
     torch.testing.assert_close(named("model/activation", activation)()(inputs), function(inputs))

@@ -1,4 +1,4 @@
-"""Predictions for image files: the same labels as evaluation has, and a row for every file."""
+"""`python -m src.predict`: the same labels as in evaluation, and one row per file."""
 
 import csv
 import json
@@ -27,7 +27,7 @@ def run(*overrides: str) -> Path:
 
 @pytest.mark.parametrize("resize", ["null", "24"])
 @pytest.mark.parametrize(("data", "model"), [("fashion_mnist", "softmax"), ("cifar2", "mlp"), ("cifar10", "linear")])
-def test_the_original_test_images_get_exactly_the_labels_of_evaluation(
+def test_the_test_images_as_files_get_the_same_labels_as_in_evaluation(
     data: str, model: str, resize: str, tiny_data: dict[str, list[str]], capsys: Captured
 ) -> None:
     words = [f"data={data}", f"model={model}", *tiny_data[data], f"data.resize={resize}", "data.normalize=true"]
@@ -48,7 +48,7 @@ def test_the_original_test_images_get_exactly_the_labels_of_evaluation(
 
 @pytest.fixture
 def photos() -> Path:
-    """A run, and a folder of images of which one is none."""
+    """Trains a run; returns a folder with two images and a file that is not an image."""
     run("data=synthetic", "data.num_classes=3")
     folder = Path("photos")
     folder.mkdir()
@@ -58,29 +58,29 @@ def photos() -> Path:
     return folder
 
 
-def test_a_file_that_is_no_image_is_a_row_and_the_others_go_on(photos: Path, capsys: Captured) -> None:
+def test_a_file_that_is_not_an_image_gets_a_row_and_the_others_are_labelled(photos: Path, capsys: Captured) -> None:
     assert main(["run=latest", "images=photos/*"]) == 0
     head, first, second, third, figure = capsys.readouterr().out.splitlines()
     assert head.split() == ["file", "label", "probability", "then", "note"]
     assert first.startswith("photos/a.png  class ") and second.startswith("photos/b.jpg  class ")
-    assert third.split(maxsplit=1)[1].startswith("not used: is no image of a known format")
+    assert third.split(maxsplit=1)[1].startswith("not used: is not an image of a known format")
     path = Path(figure.removeprefix("  figure       "))
     assert path.parent == Path("outputs/runs/day/run/predictions")
     with Image.open(path) as drawn:
         assert drawn.size[0] > 100
 
 
-def test_csv_has_a_row_a_file_and_nothing_else_on_stdout(photos: Path, capsys: Captured) -> None:
+def test_csv_has_one_row_per_file_and_nothing_else_on_stdout(photos: Path, capsys: Captured) -> None:
     assert main(["run=latest", "images=photos", "--format=csv", "top=5"]) == 0
     out, err = capsys.readouterr()
     rows = list(csv.DictReader(out.splitlines()))
     assert [row["file"] for row in rows] == ["photos/a.png", "photos/b.jpg", "photos/c.png"]
     assert sum(float(rows[0][key]) for key in ("probability", "probability_2", "probability_3")) == pytest.approx(1)
-    assert rows[2]["label"] == rows[2]["probability_2"] == "" and rows[2]["error"].startswith("is no image")
+    assert rows[2]["label"] == rows[2]["probability_2"] == "" and rows[2]["error"].startswith("is not an image")
     assert err.startswith("  figure       ")
 
 
-def test_inverting_changes_what_the_network_sees(photos: Path, capsys: Captured) -> None:
+def test_an_inverted_negative_is_predicted_like_its_original(photos: Path, capsys: Captured) -> None:
     Image.fromarray(255 - numpy.asarray(Image.open(photos / "a.png"))).save("negative.png")
     rows = []
     for words in (["images=photos/a.png"], ["images=negative.png", "invert=true"], ["images=negative.png"]):
@@ -89,7 +89,7 @@ def test_inverting_changes_what_the_network_sees(photos: Path, capsys: Captured)
     assert rows[0] == pytest.approx(rows[1], abs=1e-3) and rows[0] != pytest.approx(rows[2], abs=1e-3)
 
 
-def test_without_one_image_that_can_be_used_the_exit_code_is_3(photos: Path, capsys: Captured) -> None:
+def test_the_exit_code_is_3_if_no_image_can_be_used(photos: Path, capsys: Captured) -> None:
     assert main(["run=latest", "images=photos/c.png,photos/d.png"]) == 3
     out = capsys.readouterr().out
     assert "does not exist" in out and "figure" not in out
@@ -107,13 +107,13 @@ def test_without_one_image_that_can_be_used_the_exit_code_is_3(photos: Path, cap
         (["run=latest", "images=none/*.png"], "images=none/*.png matches no file in "),
     ],
 )
-def test_bad_input_is_one_line_on_stderr(words: list[str], text: str, capsys: Captured) -> None:
+def test_bad_input_prints_one_line_to_stderr(words: list[str], text: str, capsys: Captured) -> None:
     assert main(words) == 2
     out, err = capsys.readouterr()
     assert out == "" and err.startswith(f"error: {text}") and err.count("\n") == 1
 
 
-def test_images_are_a_pattern_a_folder_or_a_list(in_an_empty_folder: Path) -> None:
+def test_images_may_be_a_pattern_a_folder_or_a_list(in_an_empty_folder: Path) -> None:
     inner, folder = Path("deep/er"), in_an_empty_folder / "deep" / "er"
     folder.mkdir(parents=True)
     for name in ("b.png", "a.png", "c,d.jpg"):
@@ -128,7 +128,7 @@ def test_images_are_a_pattern_a_folder_or_a_list(in_an_empty_folder: Path) -> No
         files_of("empty")
 
 
-def test_a_network_for_images_of_two_channels_has_no_files_to_predict(capsys: Captured) -> None:
+def test_a_network_for_two_channels_cannot_predict_image_files(capsys: Captured) -> None:
     run("data=synthetic", "data.channels=2", "data.mean=[0,0]", "data.std=[1,1]")
     Path("a.png").touch()
     assert main(["run=latest", "images=a.png"]) == 2
@@ -136,6 +136,6 @@ def test_a_network_for_images_of_two_channels_has_no_files_to_predict(capsys: Ca
     assert capsys.readouterr().err == expected
 
 
-def test_help_shows_what_can_be_typed(capsys: Captured) -> None:
+def test_help_shows_an_example_command(capsys: Captured) -> None:
     assert main(["--help"]) == 0
     assert "python -m src.predict run=latest images='photos/*.png'" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""What the README and docs/ say: their commands can be typed; .ci/run also runs those of the README."""
+"""The README and docs/: commands at the start of a line are valid. .ci/run also runs those of the README."""
 
 import re
 import shlex
@@ -23,7 +23,7 @@ DATA_COMMANDS = re.findall(r"^ *python -m src\.data(.*)$", README + str(data_com
 
 
 @pytest.mark.parametrize("arguments", COMMANDS)
-def test_every_command_can_be_typed(arguments: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_training_command_is_valid(arguments: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (jobs, launchers):  # as if every extra and Slurm were installed
         monkeypatch.setattr(module, "find_spec", lambda name: True)
     monkeypatch.setattr(launchers, "which", lambda name: name)
@@ -31,7 +31,7 @@ def test_every_command_can_be_typed(arguments: str, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(("command", "arguments"), FINISHED_COMMANDS)
-def test_every_command_for_finished_runs_can_be_typed(
+def test_every_command_for_finished_runs_is_valid(
     command: str, arguments: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setattr("signal.signal", lambda *handler: None)
@@ -40,16 +40,16 @@ def test_every_command_for_finished_runs_can_be_typed(
     for path in map(Path, names):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    assert {"eval": eval_command, "predict": predict}[command].main(shlex.split(arguments)) == 3  # but for the run
-    assert "no completed run is in outputs/" in capsys.readouterr().err
+    assert {"eval": eval_command, "predict": predict}[command].main(shlex.split(arguments)) == 3  # there is no run
+    assert "there is no completed run in outputs/" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", DATA_COMMANDS)
-def test_every_command_about_data_can_be_typed(arguments: str) -> None:
+def test_every_data_command_is_valid(arguments: str) -> None:
     assert checked_jobs(shlex.split(arguments), multirun=False, config_name="data").configs
 
 
-def test_the_mistakes_it_shows_are_answered_as_it_says() -> None:
+def test_the_mistakes_in_the_readme_get_the_answers_shown_there() -> None:
     shown = re.findall(r"^\$ python -m src\.train (.*)\nerror: (.*)$", README, flags=re.MULTILINE)
     assert len(shown) == 2
     for override, answer in shown:
@@ -57,7 +57,7 @@ def test_the_mistakes_it_shows_are_answered_as_it_says() -> None:
         assert refusal(override).startswith(beginning) and dots and beginning.endswith(": ")
 
 
-def test_it_stays_short_and_every_file_it_links_to_exists() -> None:
+def test_the_readme_is_short_and_every_linked_file_exists() -> None:
     assert README.count("\n") < 200
     for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
         for link in re.findall(r"\]\(([^)#]+)\)", page.read_text()):

@@ -15,7 +15,7 @@ def sweep(tmp_path: Path) -> Sweep:
     return Sweep(tmp_path / "grid", "optimizer.lr=0.01,0.1,1").left({"val/acc": 0.5}, {"val/acc": 0.8}, "diverged")
 
 
-def test_it_prints_the_leaderboard_and_the_grid_and_mends_the_files_of_a_sweep(sweep: Sweep, capsys: Captured) -> None:
+def test_leaderboard_and_grid_are_printed_and_the_files_of_the_sweep_rewritten(sweep: Sweep, capsys: Captured) -> None:
     assert main([str(sweep.folder)]) == 0
     out = capsys.readouterr().out
     assert out.splitlines()[1].split() == ["0.1", "0.8000", "0.8000", "3", "2.0", "001_optimizer.lr=0.1"]
@@ -23,7 +23,7 @@ def test_it_prints_the_leaderboard_and_the_grid_and_mends_the_files_of_a_sweep(s
     assert {path.name for path in sweep.folder.glob("*.*")} >= {"results.csv", "results.md", "grid.png"}
 
 
-def test_without_a_folder_it_takes_all_outputs(sweep: Sweep, monkeypatch: Patch, capsys: Captured) -> None:
+def test_without_a_folder_all_outputs_are_read(sweep: Sweep, monkeypatch: Patch, capsys: Captured) -> None:
     (sweep.folder.parent / "outputs").mkdir()
     sweep.folder.rename(sweep.folder.parent / "outputs" / "grid")
     monkeypatch.chdir(sweep.folder.parent)
@@ -39,10 +39,10 @@ def test_several_folders_are_merged(sweep: Sweep, tmp_path: Path, capsys: Captur
     assert err == "warning: these runs mix 2 git commits: aaaaaaaa, bbbbbbbb\n"
 
 
-def test_it_prints_csv_and_markdown(sweep: Sweep, capsys: Captured) -> None:
+def test_csv_and_markdown_are_printed(sweep: Sweep, capsys: Captured) -> None:
     assert main([str(sweep.folder), "--csv"]) == 0
     head, first, second, failed = (sweep.folder / "results.csv").read_text().splitlines()
-    assert capsys.readouterr().out.splitlines() == [head, second, first, failed]  # as the leaderboard
+    assert capsys.readouterr().out.splitlines() == [head, second, first, failed]  # in the order of the leaderboard
     assert main([str(sweep.folder), "--csv", "--sort", "optimizer.lr"]) == 0
     assert capsys.readouterr().out.splitlines() == [head, first, second, failed]
     assert main([str(sweep.folder), "--md"]) == 0
@@ -52,12 +52,12 @@ def test_it_prints_csv_and_markdown(sweep: Sweep, capsys: Captured) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "text"),
     [
-        (["nowhere"], 3, "error: nowhere is no folder. Try python -m src.results outputs."),
-        (["empty"], 3, "error: no run is in empty. Try python -m src.results outputs."),
+        (["nowhere"], 3, "error: nowhere is not a folder. Try python -m src.results outputs."),
+        (["empty"], 3, "error: there are no runs in empty. Try python -m src.results outputs."),
         (["grid", "--sort", "acc"], 2, "error: --sort must be one of val/acc, val/loss, test/acc, test/loss, "),
     ],
 )
-def test_bad_input_is_reported_in_a_line(
+def test_bad_input_prints_one_line_to_stderr(
     arguments: list[str], code: int, text: str, sweep: Sweep, monkeypatch: Patch, capsys: Captured
 ) -> None:
     monkeypatch.chdir(sweep.folder.parent)
@@ -68,7 +68,7 @@ def test_bad_input_is_reported_in_a_line(
 
 
 @pytest.mark.parametrize("arguments", [["src.results", "GRID"], ["src.train", "-m", "seed=1", "resume=GRID"]])
-def test_a_reader_that_has_had_enough_is_no_error(arguments: list[str], sweep: Sweep) -> None:
+def test_a_closed_pipe_prints_no_error(arguments: list[str], sweep: Sweep) -> None:
     line = [sys.executable, "-m", *(word.replace("GRID", str(sweep.folder)) for word in arguments)]
     if "src.train" in line:
         line = [*line[:-1], f"hydra.sweep.dir={sweep.folder}_2", "data=synthetic", "trainer.max_epochs=1"]
@@ -79,6 +79,6 @@ def test_a_reader_that_has_had_enough_is_no_error(arguments: list[str], sweep: S
     process.stderr.close()
 
 
-def test_it_answers_without_torch(sweep: Sweep) -> None:
+def test_results_does_not_import_torch(sweep: Sweep) -> None:
     code = f"import sys; from src.results import main; main([{str(sweep.folder)!r}]); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.DEVNULL).returncode == 0

@@ -14,7 +14,7 @@ from src.settings import choices, groups
 from tests.conftest import composed
 from tests.data_files import facts
 
-FREE_KEYS = {  # judged by Hydra, Lightning or the file system, or together with other keys
+FREE_KEYS = {  # checked by Hydra, Lightning or the file system, or together with other keys
     *("data.classes", "data.batch_size", "data.val_size", "data.train_size", "data.augment.shift", "trainer.strategy"),
     *("trainer.precision", "trainer.gradient_clip_val", "trainer.deterministic", "trainer.enable_progress_bar"),
     *("trainer.enable_model_summary", "trainer.num_sanity_val_steps", "trainer.log_every_n_steps"),
@@ -22,7 +22,7 @@ FREE_KEYS = {  # judged by Hydra, Lightning or the file system, or together with
 PARTS = [f"{group}={name}" for group in ("data", "model", "optimizer", "scheduler") for name in choices(group)]
 TWO_PROCESSES = "trainer.devices=2 trainer.accelerator=cpu"
 SEED = "an integer from 0 to 4294967295"
-LIMIT = "null, an integer >= 1 (batches) or a number > 0 and <= 1 (a share of them)"
+LIMIT = "null, an integer >= 1 (batches) or a number > 0 and <= 1 (fraction of the batches)"
 SOURCES = "a list of one or more folders, files and http(s) addresses"
 BATCH_SIZE = "an integer from 1 to {} (the size of the training set) or full"
 VAL_SIZE = "between 1 and 59999 (the training set has 60000 images)"
@@ -46,17 +46,17 @@ ALLOWED = [
     *("data.validation=test data.batch_size=60000", "data=cifar2 data.batch_size=9000"),
     *("data=cifar2 data.classes=[cat,dog,frog] data.batch_size=14000", f"{TWO_PROCESSES} data.batch_size=64"),
     *("data.augment.shift=27", "data.resize=32 data.augment.shift=31", "data=cifar2 data.augment.shift=31"),
-    "model=mlp model.batch_norm=true data.batch_size=54999 data.drop_last=true",  # drops the batch of one image
+    "model=mlp model.batch_norm=true data.batch_size=54999 data.drop_last=true",  # drops the last batch, of one image
     *("data.sources=['https://site/x.tar.gz',data]", "data.sources=[/mnt/images]", "data.sources=['http://site/x/']"),
 ]
 
 
 @pytest.mark.parametrize("words", [*PARTS, *ALLOWED])
-def test_the_defaults_of_every_part_and_values_at_their_limits_keep_the_rules(words: str) -> None:
+def test_default_values_and_values_at_their_limits_are_allowed(words: str) -> None:
     checked(words)
 
 
-def test_every_key_has_a_rule_or_is_known_to_be_free() -> None:
+def test_every_key_has_a_rule_or_is_listed_as_free() -> None:
     keys = {key for part in PARTS for key in known_keys(composed(part))} - {"debug"}
     with initialize_config_dir(config_dir=str(settings.CONF), version_base="1.3"):
         keys |= set(known_keys(compose("data")))
@@ -94,9 +94,9 @@ def test_every_key_has_a_rule_or_is_known_to_be_free() -> None:
         ("data.split_seed", ["-1"], SEED, "0"),
         ("data.resize", ["0", "2000", "28.5"], "an integer from 1 to 1024 or null", "32"),
         ("data.normalize", ["2", "maybe"], "true or false", "true"),
-        ("data.mean", ["0.5", "[a]"], "a list of finite numbers, one a channel", "[0.5]"),
-        ("data.std", ["[0]", "[-1]"], "a list of finite numbers > 0, one a channel", "[0.25]"),
-        ("data=cifar2 data.std", ["[0.5]"], "a list of 3 numbers, one a channel of CIFAR-10", "[0.5,0.5,0.5]"),
+        ("data.mean", ["0.5", "[a]"], "a list of finite numbers, one per channel", "[0.5]"),
+        ("data.std", ["[0]", "[-1]"], "a list of finite numbers > 0, one per channel", "[0.25]"),
+        ("data=cifar2 data.std", ["[0.5]"], "a list of 3 numbers, one per channel of CIFAR-10", "[0.5,0.5,0.5]"),
         ("model=mlp model.hidden_sizes", ["[]", "[0]", "[8,-1]"], "a list of one or more integers >= 1", "[256,128]"),
         ("model=mlp model.hidden_sizes", ["[1.5]", "8"], "a list of one or more integers >= 1", "[256,128]"),
         ("model=mlp model.hidden_sizes", ["[true]", "null"], "a list of one or more integers >= 1", "[256,128]"),
@@ -109,7 +109,7 @@ def test_every_key_has_a_rule_or_is_known_to_be_free() -> None:
         (f"{TWO_PROCESSES} data.batch_size", ["65"], SHARED, "64"),
         ("data.train_size", ["55001"], "null or an integer from 1 to 55000 (the training images left)", "null"),
         ("data.val_size", ["0", "60000", "1.5", "null"], VAL_SIZE, "6000"),
-        ("data.validation=test data.val_size", ["abc"], VAL_SIZE, "6000"),  # a number even where it is not used
+        ("data.validation=test data.val_size", ["abc"], VAL_SIZE, "6000"),  # must be a number even if it is not used
         ("data=cifar2 data.classes", ["[]", "[bird]", "[bird,bird]", "bird"], CLASSES, "[airplane,automobile]"),
         ("data.augment.shift", ["28", "-1"], "an integer from 0 to 27 (images are 28 pixels wide)", "2"),
         ("data.augment.shift", ["1.5", "null", "true"], "an integer from 0 to 27 (images are 28 pixels wide)", "2"),
@@ -133,13 +133,13 @@ def test_a_value_out_of_range_is_answered_with_its_rule(words: str, values: list
         f"data.batch_size=2 {TWO_PROCESSES}",
     ],
 )
-def test_batch_norm_needs_two_images_a_batch(words: str) -> None:
+def test_batch_norm_needs_at_least_two_images_per_batch(words: str) -> None:
     checked(f"model=mlp {words}")
-    text = r"data\.batch_size=\w+ leaves a batch with one of the \d+ images, which model\.batch_norm cannot"
+    text = r"data\.batch_size=\w+ leaves one of the \d+ images alone in a batch, which model\.batch_norm cannot"
     assert re.match(text, error(f"model=mlp model.batch_norm=true {words}"))
 
 
-def test_an_unknown_name_is_met_with_the_nearest_known_one() -> None:
+def test_an_unknown_name_is_answered_with_the_nearest_known_one() -> None:
     hint, known = "Did you mean model.activation=relu?", ", ".join(choices("model/activation"))
     assert error("model=mlp model.activation=rely") == f"unknown model.activation 'rely'. {hint} Choices: {known}."
     assert error("model.loss=null").startswith("unknown model.loss None. Choices: ")
@@ -147,7 +147,7 @@ def test_an_unknown_name_is_met_with_the_nearest_known_one() -> None:
     assert error("data=cifar2 data.classes=[airplane,brid]") == text
 
 
-def test_a_gpu_must_be_there_when_one_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_requested_gpus_must_exist(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     none = "trainer.accelerator=gpu needs a GPU, but torch finds none. Try trainer.accelerator=cpu."

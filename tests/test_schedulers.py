@@ -9,7 +9,7 @@ STEPS = 100
 
 
 def learning_rates(scheduler: LRScheduler) -> list[float]:
-    """The learning rate of each of the steps of a run."""
+    """The learning rate at each step of a run."""
     rates = []
     for step in range(STEPS):
         rates.append(scheduler.get_last_lr()[0])

@@ -4,16 +4,16 @@ from src import settings
 from src.settings import choices, flat, groups, is_result, key_of, without_hydra
 
 
-def test_nested_settings_become_one_level() -> None:
+def test_flat_turns_nested_settings_into_dotted_keys() -> None:
     assert flat({"model": {"sizes": [1], "none": {}}, "seed": 7}) == {"model.sizes": [1], "model.none": {}, "seed": 7}
 
 
-def test_the_key_of_an_override_is_told_whatever_it_does() -> None:
+def test_the_key_of_any_override_is_found_and_hydras_own_are_left_out() -> None:
     assert [key_of(text) for text in ("a.b=1", "+a.b=1=2", "++a.b={c:1}")] == ["a.b"] * 3
     assert without_hydra(["seed=1", "hydra.verbose=true", "+hydra/launcher=joblib", "~x"]) == ["seed=1", "~x"]
 
 
-def test_settings_that_no_result_depends_on_are_known() -> None:
+def test_is_result_is_false_for_settings_that_change_no_result() -> None:
     assert is_result("optimizer.lr") and not is_result("pruner._target_") and not is_result("resume")
 
 

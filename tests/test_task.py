@@ -14,7 +14,7 @@ from src.schedulers import constant, cosine
 from src.task import COUNTED_AT_ONCE, ClassificationTask, Tally
 from tests.runs import QUIET
 
-Batches = UserList[tuple[Tensor, Tensor]]  # Lightning takes a plain list for several loaders
+Batches = UserList[tuple[Tensor, Tensor]]  # Lightning would take a plain list for several loaders
 
 
 def batches(*sizes: int) -> Batches:
@@ -42,10 +42,10 @@ def test_metrics_are_exact_over_the_split_and_not_means_over_batches(tmp_path: P
     expected_loss = F.cross_entropy(scores, labels).item()
     assert run.callback_metrics["val/loss"].item() == pytest.approx(expected_loss, rel=1e-5)
     means = [measured.network.loss(scores=measured(x), labels=y).item() for x, y in data]
-    assert sum(means) / 2 != pytest.approx(expected_loss, rel=1e-3)  # the mistake that this test is about
+    assert sum(means) / 2 != pytest.approx(expected_loss, rel=1e-3)  # the mistake that this test would detect
 
 
-def test_training_metrics_are_those_of_the_epoch_alone(tmp_path: Path) -> None:
+def test_training_metrics_count_only_the_current_epoch(tmp_path: Path) -> None:
     run, data = trainer(tmp_path, epochs=2), batches(8, 4)
     run.fit(task(), data, data)
     by_hand = task().network
@@ -70,7 +70,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(tmp_path: Path) -> None:
         trainer(tmp_path, limit_val_batches=0).fit(task(), poisoned, batches(8))
 
 
-def test_an_optimizer_that_refuses_its_settings_is_bad_input(tmp_path: Path) -> None:
+def test_settings_that_the_optimizer_rejects_are_bad_input(tmp_path: Path) -> None:
     refused = task()
     refused.make_optimizer = partial(torch.optim.SGD, lr=0.1, nesterov=True)
     with pytest.raises(BadInput, match=r"^the optimizer cannot be made: Nesterov momentum requires a momentum .*\.$"):
@@ -89,7 +89,7 @@ def test_a_constant_learning_rate_has_no_scheduler(tmp_path: Path) -> None:
     assert run.lr_scheduler_configs == [] and run.optimizers[0].param_groups[0]["lr"] == 0.5
 
 
-def test_a_tally_hands_batches_to_torchmetrics_many_at_a_time_and_counts_each_image_once(
+def test_a_tally_passes_many_batches_at_a_time_to_torchmetrics_and_counts_each_image_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     tally, handed = Tally("val", num_classes=3), list[int]()

@@ -1,4 +1,4 @@
-"""Whole runs: by the function, and by the command as a user types it."""
+"""Whole runs: by calling `train`, and by the command as a user types it."""
 
 import json
 import os
@@ -22,7 +22,7 @@ from tests.conftest import composed
 from tests.runs import QUIET, ROOT, SMALL, assert_same_weights, command, files, weights
 
 
-def test_the_best_epoch_is_that_of_the_best_checkpoint_with_which_the_test_is_made_once(tmp_path: Path) -> None:
+def test_the_best_checkpoint_is_the_best_epoch_and_is_tested_once(tmp_path: Path) -> None:
     words = [*SMALL, "trainer.max_epochs=8", "optimizer.lr=1.0", "seed=2", "data.validation=test"]
     result = train(composed(*words), tmp_path)
     best, last = (torch.load(tmp_path / f"checkpoints/{name}.ckpt", weights_only=True) for name in ("best", "last"))
@@ -36,7 +36,7 @@ def test_the_best_epoch_is_that_of_the_best_checkpoint_with_which_the_test_is_ma
     assert [event.step for event in events.Scalars("val/acc")] == list(range(1, 9))
 
 
-def test_the_same_seed_gives_the_same_weights_to_the_last_bit_and_another_seed_others(tmp_path: Path) -> None:
+def test_the_same_seed_gives_bitwise_equal_weights_and_another_seed_does_not(tmp_path: Path) -> None:
     for name, seed in (("first", 0), ("second", 0), ("third", 1)):
         torch.rand(seed + 1)
         overrides = [*SMALL, "model=mlp", "model.dropout=0.5", "trainer.max_epochs=2", f"seed={seed}"]
@@ -55,7 +55,7 @@ class SaveEveryStep(Callback):
         trainer.save_checkpoint(self.folder / f"{trainer.global_step}.ckpt")
 
 
-def test_a_fit_that_is_resumed_in_the_middle_of_an_epoch_ends_with_the_same_weights(tmp_path: Path) -> None:
+def test_a_fit_resumed_in_the_middle_of_an_epoch_ends_with_the_same_weights(tmp_path: Path) -> None:
     cfg = composed(*SMALL, "model=mlp", "optimizer=adam", "data.augment={shift: 2, flip: true}", "data.batch_size=32")
 
     def fit(folder: str, ckpt_path: Path | None = None) -> None:
@@ -85,14 +85,14 @@ def test_the_result_names_the_source_of_the_images(tmp_path: Path, fashion_root:
     assert source("data=cifar2", images, "data.augment={shift: 4, flip: true}").startswith(str(cifar_images))
 
 
-def test_softmax_scratch_trains_as_softmax_does(tmp_path: Path) -> None:
+def test_softmax_scratch_gives_the_same_metrics_as_softmax(tmp_path: Path) -> None:
     words = [[*SMALL, f"model={model}", "trainer.max_epochs=3"] for model in ("softmax", "softmax_scratch")]
     softmax, scratch = (train(composed(*each), tmp_path / each[-2]) for each in words)
     assert scratch.metrics == pytest.approx(softmax.metrics, rel=1e-4)
     assert softmax.num_parameters == scratch.num_parameters == 28 * 28 * 10 + 10
 
 
-def test_the_command_leaves_exactly_the_files_of_the_contract(tmp_path: Path) -> None:
+def test_the_command_writes_exactly_these_files(tmp_path: Path) -> None:
     done = command(*SMALL, "model=mlp", "trainer.max_epochs=2", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     (run_dir,) = (tmp_path / "outputs" / "runs").glob("*/*")
@@ -118,7 +118,7 @@ def test_the_command_leaves_exactly_the_files_of_the_contract(tmp_path: Path) ->
     assert all(line in log for line in lines)
 
 
-def test_a_sweep_runs_every_job_in_a_folder_of_its_own_and_a_failed_one_does_not_stop_it(tmp_path: Path) -> None:
+def test_each_job_of_a_sweep_has_its_own_folder_and_a_failed_job_does_not_stop_the_sweep(tmp_path: Path) -> None:
     sweep = ["-m", *SMALL, "model=mlp", "trainer.max_epochs=1", "optimizer.lr=0.01,1e30,0.1", "hydra.sweep.dir=grid"]
     done = command(*sweep, cwd=tmp_path)
     assert done.returncode == 5
@@ -143,11 +143,11 @@ def test_a_job_of_a_sweep_equals_the_same_command_run_alone(tmp_path: Path) -> N
     assert_same_weights(job / "checkpoints/best.ckpt", tmp_path / "alone/checkpoints/best.ckpt")
 
 
-def test_two_processes_train_as_one(tmp_path: Path) -> None:
+def test_two_processes_give_the_same_result_as_one(tmp_path: Path) -> None:
     overrides = [*SMALL, "model=mlp", "trainer.max_epochs=2", "trainer.accelerator=cpu", "data.train_size=248"]
     done = command(*overrides, "figures=true", "trainer=ddp", "hydra.run.dir=two", cwd=tmp_path)
     assert (done.returncode, done.stdout.count("epoch 2/2")) == (0, 1)
-    assert len(list((tmp_path / "two" / "figures").glob("*.png"))) == 6  # drawn by the first process alone
+    assert len(list((tmp_path / "two" / "figures").glob("*.png"))) == 6  # drawn only by the first process
     alone = train(composed(*overrides), tmp_path / "one").metrics
     metrics = json.loads((tmp_path / "two" / "metrics.json").read_text())
     assert {name: metrics[name] for name in alone} == pytest.approx(alone, rel=1e-4)
@@ -164,12 +164,12 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
         ("data=cifar2 data.root=nowhere http_proxy", "cannot read the override 'http_proxy'"),
     ],
 )
-def test_bad_input_answers_in_a_line(words: str, text: str, tmp_path: Path) -> None:
+def test_bad_input_prints_one_line_to_stderr_and_writes_nothing(words: str, text: str, tmp_path: Path) -> None:
     done = command(*words.split(), cwd=tmp_path)
     assert done.returncode == 2 and done.stderr.startswith(f"error: {text}") and not list(tmp_path.iterdir())
 
 
-def test_damaged_data_are_reported_in_a_line_with_exit_code_3(tmp_path: Path) -> None:
+def test_damaged_data_is_reported_in_one_line_with_exit_code_3(tmp_path: Path) -> None:
     folder = tmp_path / "data" / "cifar-10-batches-py"
     folder.mkdir(parents=True)
     (folder / "data_batch_1").write_bytes(b"damaged")
@@ -181,7 +181,7 @@ def test_damaged_data_are_reported_in_a_line_with_exit_code_3(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupted_run_says_so_and_keeps_what_it_has(signum: int, code: int, tmp_path: Path) -> None:
+def test_an_interrupted_run_reports_it_and_keeps_its_checkpoints(signum: int, code: int, tmp_path: Path) -> None:
     line = [sys.executable, "-m", "src.train", *SMALL, "trainer.max_epochs=100000", "hydra.run.dir=run"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(line, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)

@@ -1,4 +1,4 @@
-"""Runs commands as forks of a process that has everything imported, for processes.py.
+"""Runs commands as forks of a process that has imported everything, for processes.py.
 
 Reads lines of JSON, `{"arguments": [...], "log": file, "fail": {"seed": kind}}`; prints the process id of each.
 """

@@ -1,1 +1,1 @@
-"""What is typed, made into checked jobs, and a folder for them."""
+"""From the command line to checked jobs and their output folder."""

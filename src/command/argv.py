@@ -1,4 +1,4 @@
-"""The arguments of a Hydra command: read once, and written once for Hydra to read."""
+"""Parses the arguments of a Hydra command, and passes them on to Hydra."""
 
 import argparse
 import sys
@@ -13,18 +13,18 @@ LEAVES_NO_FILES = ("hydra.output_subdir=null", "hydra/job_logging=disabled", "hy
 
 @dataclass(frozen=True)
 class Typed:
-    """What was typed after `python -m src.train`."""
+    """The arguments of `python -m src.train`."""
 
     words: list[str]  # everything, as typed
-    flags: dict[str, Any]  # Hydra's flags, by the names of its parser; all of them, set or not
+    flags: dict[str, Any]  # all flags of Hydra, set or not, by their names in its parser
     overrides: list[str]  # everything else
 
     def asks(self, *names: str) -> bool:
-        """Whether one of these flags is set."""
+        """Whether any of these flags is set."""
         return any(self.flags[name] for name in names)
 
     def for_hydra(self) -> list[str]:
-        """Flags first and then the overrides: Hydra does not accept flags in between."""
+        """The arguments for Hydra, flags first: Hydra does not accept flags between overrides."""
         set_flags = {name: value for name, value in self.flags.items() if value}
         words = []
         for name, value in set_flags.items():
@@ -33,10 +33,10 @@ class Typed:
 
 
 def parse(words: Sequence[str]) -> Typed:
-    """Separates Hydra's flags from the overrides, in whatever order they were typed.
+    """Separates Hydra's flags from the overrides; they may be typed in any order.
 
-    A relative `--config-path` is taken from the current folder; Hydra would look beside the command's file. The name of
-    a folder to resume is quoted, because it may contain overrides itself.
+    A relative `--config-path` is relative to the current folder; for Hydra it is relative to the command's file. The
+    folder in `resume=FOLDER` is quoted, because its name may have characters such as `=` and `,`.
     """
     flags = vars(hydra_parser().parse_intermixed_args(list(words)))
     overrides = [quoted_resume(word) for word in flags.pop("overrides")]
@@ -61,7 +61,7 @@ def quoted_resume(word: str) -> str:
 
 
 def folder_override(key: str, folder: Path) -> str:
-    """The override that sets a key to a folder, whatever characters its name has."""
+    """The override that sets a key to a folder, quoted if the name has special characters."""
     if all(letter.isalnum() or letter in "_./-" for letter in str(folder)):
         return f"{key}={folder}"
     quoted = str(folder).replace("\\", "\\\\").replace("'", "\\'")

@@ -1,4 +1,4 @@
-"""The command line of `python -m src.train`: what was typed is answered, refused, or run."""
+"""The command line of `python -m src.train`: prints help, refuses bad input, and runs jobs."""
 
 import shlex
 import sys
@@ -29,11 +29,11 @@ Task = Callable[[DictConfig], None]
 def run_command(
     words: Sequence[str], run: Task, share: Task, *, after_sweep: Callable[[Path], Any] = lambda sweep_dir: None
 ) -> int:
-    """Answers what was typed; returns the exit code.
+    """Runs the command; returns its exit code.
 
     Args:
-        run: runs one job, a run or one of a sweep, by its composed config.
-        share: shares the work of a distributed run in a helper process.
+        run: runs one job, a single run or one of a sweep, from its config.
+        share: takes part in a distributed run, in a helper process.
         after_sweep: called with the folder of a sweep that has ended.
     """
     stop_on_signals()
@@ -59,7 +59,7 @@ def answer(typed: Typed, run: Task, share: Task, after_sweep: Callable[[Path], A
 
 
 def with_hydra(task: Task, words: Sequence[str]) -> int:
-    """Lets Hydra answer the words: it composes the config and calls the task, or a sweeper does."""
+    """Starts Hydra, which composes the config and calls the task, or starts a sweeper that does."""
     prepare_hydra()
     hand_over(hydra.main(version_base="1.3", config_path=str(settings.CONF), config_name="config")(task), words)
     return 0
@@ -68,14 +68,14 @@ def with_hydra(task: Task, words: Sequence[str]) -> int:
 def refuse_flags(typed: Typed) -> None:
     if typed.asks("experimental_rerun"):
         raise BadInput(
-            "--experimental-rerun is not supported: it runs what is in its file. Type the overrides instead."
+            "--experimental-rerun is not supported: it loads a pickle, which can run any code. Type the overrides."
         )
     if typed.asks("cfg") and typed.asks("multirun"):
         raise BadInput("--cfg shows the config of a single run. Leave out -m.")
 
 
 def show_config(typed: Typed, jobs: Jobs, run: Task) -> int:
-    """Prints a run's config. Hydra would compose it a second time, so only the rarer forms are left to it."""
+    """Prints a run's config. Only rare forms are left to Hydra, which would compose the config a second time."""
     if typed.flags["cfg"] == "job" and not typed.asks("package") and not jobs.is_sweep:
         print(OmegaConf.to_yaml(jobs.configs[0], resolve=typed.asks("resolve")), end="")
         return 0
@@ -83,7 +83,7 @@ def show_config(typed: Typed, jobs: Jobs, run: Task) -> int:
 
 
 def run_once(typed: Typed, claimed: Claim, run: Task) -> int:
-    """Runs once, unless the run was completed before or has failed."""
+    """Starts or resumes a run, unless it has already completed or failed."""
     if claimed.left:
         return with_hydra(run, [*typed.for_hydra(), folder_override("hydra.run.dir", claimed.folder)])
     result = read_result(claimed.folder)
@@ -95,12 +95,12 @@ def run_once(typed: Typed, claimed: Claim, run: Task) -> int:
 
 
 def run_sweep(typed: Typed, jobs: Jobs, claimed: Claim, run: Task, after_sweep: Callable[[Path], Any]) -> int:
-    """Runs the jobs of a sweep and prints its leaderboard, however it ends."""
+    """Runs the jobs of a sweep and prints its leaderboard, even if the sweep is interrupted."""
     if not jobs.space and (repeated := len(jobs.configs) - len(claimed.plan.jobs)):
         print(f"{repeated} of {len(jobs.configs)} jobs are the same as others, and are run once")
     write_plan(claimed.plan, claimed.folder, launched=claimed.todo)
     launched_by = [text for text in jobs.hydra if not is_folder(text)]
-    folder = folder_override("hydra.sweep.dir", claimed.folder.absolute())  # jobs may run in another folder
+    folder = folder_override("hydra.sweep.dir", claimed.folder.absolute())  # jobs may have another working directory
     try:
         with_hydra(run, [*typed.for_hydra(), folder])
     except SystemExit:
@@ -111,7 +111,7 @@ def run_sweep(typed: Typed, jobs: Jobs, claimed: Claim, run: Task, after_sweep: 
         raise
     report_sweep(claimed.folder, launched_by)
     after_sweep(claimed.folder)
-    plan = claimed.plan if claimed.plan.jobs else read_plan(claimed.folder)  # a search plans its jobs as it goes
+    plan = claimed.plan if claimed.plan.jobs else read_plan(claimed.folder)  # a search plans its jobs while it runs
     complete = plan and all(status(claimed.folder / job.folder) == "completed" for job in plan.jobs)
     return 0 if complete else SWEEP_HAD_FAILURES
 
@@ -121,7 +121,7 @@ def is_folder(word: str) -> bool:
 
 
 def help_text() -> str:
-    """What Hydra prints for `--help`, in half the time: Hydra would compose every choice of every group."""
+    """The `--help` text of Hydra, in half the time: Hydra would first compose every choice of every group."""
     names = [(group, group) for group in settings.groups()]
     names += [(f"{group}.{inner}", f"{group}/{inner}") for group, _ in names for inner in settings.groups(group)]
     lines = [f"{name}: {', '.join(settings.choices(group))}" for name, group in names]

@@ -1,4 +1,4 @@
-"""Composes the configs of jobs as Hydra does, and answers what is unknown with the nearest known word."""
+"""Composes the configs of jobs as Hydra does, and suggests the nearest known word for an unknown one."""
 
 import inspect
 import warnings
@@ -31,22 +31,22 @@ PASSED_BY_CODE = {
 
 
 def prepare_hydra() -> None:
-    """Registers what conf/ needs, and silences Hydra's note that a launcher is checked against its plugin's schema."""
+    """Registers conf/'s resolver, and silences the warning that a launcher is checked against its plugin's schema."""
     warnings.filterwarnings("ignore", message="(?s).*is validated against ConfigStore schema")
     OmegaConf.register_new_resolver("jobs_at_once", jobs_at_once, replace=True)  # for conf/hydra/launcher/joblib.yaml
 
 
 def wanted_folder(whole: DictConfig, key: str) -> Path:
-    """The folder that Hydra would use for a config; `hydra.run.dir` contains the date and the names of choices."""
-    HydraConfig.instance().set_config(whole)  # Hydra's way to resolve `${hydra:...}`
+    """The output folder that Hydra would use for a config; its name has the date and the names of choices."""
+    HydraConfig.instance().set_config(whole)  # Hydra needs this to resolve `${hydra:...}`
     return Path(OmegaConf.select(whole, key))
 
 
 class Composer:
     """Composes jobs the way Hydra does.
 
-    The parts that a job chooses (data=cifar2, model=mlp) are composed once, and the values are set in a copy, so that a
-    large sweep is checked in a moment.
+    Each combination of choices (data=cifar2, model=mlp) is composed once. Other values are set in a copy of it, so that
+    a large sweep is checked quickly.
     """
 
     def __init__(self, loader: ConfigLoader, config_name: str, searchpath: list[str]) -> None:
@@ -71,7 +71,7 @@ class Composer:
         return self.loader.get_group_options(group, config_name=self.config_name, overrides=self.searchpath)
 
     def _base(self, choices: tuple[str, ...]) -> tuple[DictConfig, DictConfig]:
-        """The config of the chosen parts, without and with Hydra's own settings."""
+        """The config of some choices, without and with the `hydra` node."""
         try:
             whole = compose(self.config_name, list(choices), return_hydra_config=True)
         except (HydraException, OmegaConfBaseException) as error:
@@ -93,19 +93,19 @@ class Composer:
             is_added = override.is_add() or override.is_force_add()
             if kind in ("launcher", "sweeper") and not is_added and key not in known_keys(whole.hydra, "hydra."):
                 kinds = ", ".join(f"hydra/{kind}={choice}" for choice in self.choices(f"hydra/{kind}"))
-                raise BadInput(f"{key} is no setting of this {kind}. Choose another: {kinds}.")
+                raise BadInput(f"{key} is not a setting of this {kind}. Choose another: {kinds}.")
 
     def expand(self, overrides: Sequence[str], *, is_sweep: bool) -> list[list[str]]:
         """The overrides of each job, in Hydra's order: the last key changes fastest."""
         parsed = map(self.parse, overrides)
         values = {override.get_key_element(): self.values(override, is_sweep=is_sweep) for override in parsed}
-        jobs = [list(job) for job in product(*values.values())]  # of a key typed twice, the last one counts
+        jobs = [list(job) for job in product(*values.values())]  # if a key is typed twice, the last one counts
         if not jobs:
             raise BadInput(f"no job matches {' '.join(overrides)}. Name at least one value for each key.")
         return jobs
 
     def values(self, override: Override, *, is_sweep: bool) -> list[str]:
-        """One override for each value that was typed."""
+        """One override for each typed value."""
         if not override.is_sweep_override():
             return [f"{override.get_key_element()}={override.get_value_element_as_str()}"]
         if not is_sweep:
@@ -117,7 +117,7 @@ class Composer:
         return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
 
     def part_choices(self, overrides: Sequence[str]) -> tuple[str, ...]:
-        """The overrides that choose a part (model=mlp) or set something of Hydra's."""
+        """The overrides that choose from a group (model=mlp) or set a key of Hydra's."""
         chosen = []
         for text in overrides:
             override = self.parse(text)
@@ -178,7 +178,7 @@ class Composer:
 
 
 def known_keys(config: DictConfig, prefix: str = "") -> list[str]:
-    """Every key that can be set, written with dots. Keys of Hydra and facts of a data set cannot."""
+    """Every dotted key that can be set: all but the facts of a data set and Hydra's keys, such as `_target_`."""
     found = settings.flat(OmegaConf.to_container(config, resolve=False), prefix)  # type: ignore[arg-type]
     return [key for key in found if not key.startswith("data.facts.") and not key.rpartition(".")[2].startswith("_")]
 
@@ -186,8 +186,7 @@ def known_keys(config: DictConfig, prefix: str = "") -> list[str]:
 def is_parameter(override: Override, config: DictConfig) -> bool:
     """Whether `+part.key=value` adds a parameter that the part's constructor has, but its YAML file does not.
 
-    The constructor is imported to find out, which takes as long as torch or lightning. Parameters that the code passes
-    itself cannot be added.
+    Parameters that the code itself passes cannot be added. The import of the constructor may also import torch.
     """
     part, _, name = override.key_or_group.rpartition(".")
     target = OmegaConf.select(config, f"{part}._target_") if part and override.is_add() else None

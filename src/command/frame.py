@@ -1,4 +1,4 @@
-"""The frame of a command: signals, errors as one line, a quiet end when nobody reads, and the exit code."""
+"""The frame of every command: handles signals and closed pipes, prints errors, and returns the exit code."""
 
 import os
 import sys
@@ -9,7 +9,7 @@ from src.errors import NOBODY_READS, LabError, as_known
 
 
 def framed(work: Callable[[Sequence[str]], int], words: Sequence[str], *, usage: str | None) -> int:
-    """Runs a command with the words after its name; returns the exit code. `--help` prints `usage`."""
+    """Runs a command with its arguments; returns the exit code. `--help` prints `usage`."""
     stop_on_signals()
     end_with_reader()
     if {"-h", "--help"} & set(words):
@@ -19,11 +19,11 @@ def framed(work: Callable[[Sequence[str]], int], words: Sequence[str], *, usage:
 
 
 def reported(work: Callable[[], int]) -> int:
-    """Does the work and returns its exit code; known errors are reported in a line."""
+    """Does the work and returns its exit code; known errors are printed in one line."""
     try:
         return work()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python writes what is left when it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes stdout when it exits
         return NOBODY_READS
     except (LabError, OSError) as error:
         if (known := as_known(error)) is None:

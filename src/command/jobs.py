@@ -1,4 +1,4 @@
-"""From the overrides that were typed to the checked configs of the jobs they ask for."""
+"""Turns typed overrides into jobs with checked configs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,21 +18,21 @@ from src.settings import NOT_RESULTS, without_hydra
 from src.sweep.launchers import check_launcher, check_one_process, threads_of
 from src.sweep.search import ends, space_of
 
-# The least values of hydra/sweeper=optuna.
+# The lowest values of the settings of hydra/sweeper=optuna.
 LEAST = {"n_trials": 1, "at_once": 1, "seed": 0, "min_epochs": 1, "reduction_factor": 1}
 
 
 @dataclass(frozen=True)
 class Jobs:
-    """What a command line asks for."""
+    """The jobs that a command line asks for."""
 
-    configs: list[DictConfig]  # the config of each job, without Hydra's own part
+    configs: list[DictConfig]  # the config of each job, without the `hydra` node
     overrides: list[list[str]]  # the overrides of each job, without Hydra's own
-    typed: list[str]  # everything typed except Hydra's own overrides; several values of a key are still together
+    typed: list[str]  # all overrides but Hydra's own, before lists of values are split (search: without `space`)
     hydra: list[str]  # Hydra's own overrides as typed
     swept: list[str]  # the keys that were given several values
-    whole: DictConfig  # the config with Hydra's own part, for the overrides that all jobs share
-    is_sweep: bool  # whether it is a sweep, which may have only one job
+    whole: DictConfig  # the config with the `hydra` node, from the overrides that all jobs share
+    is_sweep: bool  # whether this is a sweep; a sweep may have only one job
     # search only: key -> values as typed; `configs` then holds the one config that jobs start from
     space: dict[str, str] = field(default_factory=dict)
 
@@ -45,10 +45,10 @@ def checked_jobs(
     config_name: str | None = None,
     config_dir: str | None = None,
 ) -> Jobs:
-    """Composes and checks every job, before the first one starts. The parameters are Hydra's flags of these names.
+    """Composes and checks every job, before the first one starts. The keyword arguments are Hydra's flags.
 
     Raises:
-        BadInput: something typed is unknown or cannot be right.
+        BadInput: an override is unknown or invalid.
     """
     prepare_hydra()
     hydra = [text for text in overrides if text not in without_hydra([text])]
@@ -71,7 +71,7 @@ def checked_jobs(
 
 
 def grid(composer: Composer, overrides: Sequence[str], whole: DictConfig, hydra: list[str], *, is_sweep: bool) -> Jobs:
-    """Every combination of the values that were typed."""
+    """The jobs of a grid, one for every combination of the typed values; or the one job of a run."""
     for override in map(composer.parse, overrides):
         if is_sweep and override.key_or_group in NOT_RESULTS and override.is_sweep_override():
             raise BadInput(f"{override.input_line} must be one value: it is the same for all jobs of a sweep.")
@@ -93,7 +93,7 @@ def grid(composer: Composer, overrides: Sequence[str], whole: DictConfig, hydra:
 
 
 def search(composer: Composer, overrides: Sequence[str], whole: DictConfig, hydra: list[str]) -> Jobs:
-    """What a search starts from, after checking that jobs with both ends of each interval can run."""
+    """The base config and space of a search. Checks a job for each choice and for both ends of each interval."""
     parsed = {composer.parse(text).key_or_group: text for text in overrides}
     space = {key: text for key, text in space_of(whole.hydra.runtime.choices.model).items() if key not in parsed}
     space |= {key: text.partition("=")[2] for key, text in parsed.items() if composer.parse(text).is_sweep_override()}
@@ -120,4 +120,4 @@ def check_search(space: dict[str, str], whole: DictConfig) -> None:
             rule = f"hydra.sweeper.{key} must be an integer >= {least}"
             raise BadInput(f"{rule}, got {value!r}. Try hydra.sweeper.{key}={max(1, least)}.")
     if "seed" in space:
-        raise BadInput("seed cannot be searched: the luckiest would win. Type one seed.")
+        raise BadInput("seed cannot be searched: chance would decide which seed wins. Type one seed.")

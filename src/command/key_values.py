@@ -1,4 +1,4 @@
-"""The words of `src.eval` and `src.predict`: settings of the command itself, and overrides of the finished run."""
+"""The arguments of `src.eval` and `src.predict`: the command's own settings, and overrides of the finished run."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,7 +12,7 @@ WITHOUT_A_DOT = ("threads", "matmul_precision")  # keys of a run that may be ove
 
 
 def own_and_others(words: Sequence[str], defaults: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
-    """The command's own settings, with the defaults of those that were not typed, and all other words."""
+    """Splits words into the command's own settings, completed by their defaults, and overrides of the run."""
     own, others = dict(defaults), []
     for word in words:
         key, equals, value = word.partition("=")
@@ -27,14 +27,14 @@ def own_and_others(words: Sequence[str], defaults: Mapping[str, str]) -> tuple[d
 
 
 def one_of(key: str, value: str, choices: Sequence[str]) -> str:
-    """The value, which must be one of the choices."""
+    """Returns the value; raises BadInput if it is not one of the choices."""
     if value not in choices:
         raise BadInput(f"{key} must be one of {', '.join(choices)}, got {value!r}. Try {key}={choices[0]}.")
     return value
 
 
 def parsed(overrides: Sequence[str]) -> dict[str, Any]:
-    """Overrides as keys and values."""
+    """Parses overrides into keys and values."""
     found = {}
     for text in overrides:
         try:

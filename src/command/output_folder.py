@@ -1,4 +1,4 @@
-"""The folder of a run or sweep: a new one that no other process gets, or an earlier one that is resumed."""
+"""The output folder of a run or sweep: a newly created one, or an earlier one that is resumed."""
 
 import itertools
 import os
@@ -13,15 +13,15 @@ from src.errors import BadInput
 from src.settings import NOT_RESULTS, flat, key_of
 from src.sweep.plan import Plan, as_name, new_job, new_plan
 
-LEFT_BY_A_KILLED_START = (".", "sweep.json.", "train.log")  # beginnings of file names
+LEFT_BY_A_KILLED_START = (".", "sweep.json.", "train.log")  # prefixes of file names
 
 
 def claim(jobs: Jobs) -> Claim:
-    """The folder for what was typed, and what there is left to do in it.
+    """Claims the output folder of a command, with the jobs that are left to run in it.
 
     Raises:
-        BadInput: the folder is in use, cannot be made, or holds something else.
-        DataError: there is nothing to resume, but there must be.
+        BadInput: the folder is in use, cannot be created, or holds something else.
+        DataError: there is nothing to resume, although `resume` is `must` or a folder.
     """
     request = requested(jobs)
     found = resumed(request) if request.resume != "never" else None
@@ -56,7 +56,7 @@ def plan_of(jobs: Jobs) -> Plan:
 
 
 def claim_new(request: Request, typed: Sequence[str]) -> Claim:
-    """A folder that no other run or sweep has: the one that was typed, or a new one."""
+    """Claims a folder that no other run or sweep uses: the typed one, or one with a new name."""
     if request.is_typed:
         folder = make_typed(request.wanted, request.key, resumes=request.resume != "never")
     else:
@@ -67,7 +67,7 @@ def claim_new(request: Request, typed: Sequence[str]) -> Claim:
 
 
 def with_overrides(folder: Path, typed: Sequence[str]) -> Path:
-    """A run's folder, also named by its other overrides, so that TensorBoard distinguishes runs of one network."""
+    """Adds the overrides to the name of a run's folder, so that TensorBoard distinguishes runs of one network."""
     others = [text for text in typed if key_of(text) not in {"model", "data", *NOT_RESULTS}]
     return folder.with_name(as_name("_".join([folder.name, *([",".join(sorted(others))] if others else [])])))
 
@@ -84,7 +84,7 @@ def make_new(wanted: Path, key: str) -> Path:
 
 
 def make_typed(folder: Path, key: str, *, resumes: bool) -> Path:
-    """The folder that was typed. It must be new or empty, except for what a start that was killed at once has left."""
+    """Creates the typed folder, which must be new or empty; with `resumes`, files of a start killed early may exist."""
     left = [path.name for path in folder.iterdir()] if folder.is_dir() else []
     if folder.is_dir() and (not left or (resumes and all(name.startswith(LEFT_BY_A_KILLED_START) for name in left))):
         if not os.access(folder, os.W_OK):

@@ -31,18 +31,18 @@ def stop_on_signals() -> None:
 
 
 def stop(signum: int, frame: FrameType | None) -> NoReturn:
-    """Ends the process from wherever it is, through every `finally`: Ctrl-C with 130, SIGTERM with 143."""
+    """Ends the process through every `finally` block; the exit code is 130 for Ctrl-C and 143 for SIGTERM."""
     raise Stopped(128 + signum)
 
 
 def end_with_reader() -> None:
-    """Ends the process quietly when the reader of its output, such as `head`, has ended."""
+    """Ends the process quietly when the reader of its output, such as `head`, has exited."""
     if hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 
 
 def quiet_workers() -> None:
-    """Silences a warning that Hydra gives in workers before our code runs: our launchers share plugins' names."""
+    """Silences in workers the warning that `prepare_hydra` silences here: there it comes before our code runs."""
     before = os.environ.get("PYTHONWARNINGS")
     ours = "ignore::UserWarning:multiprocessing.process"
     if ours not in (before or ""):
@@ -50,9 +50,9 @@ def quiet_workers() -> None:
 
 
 def settle_in_worker(folder: str, *, ends_with_parent: bool) -> None:
-    """Prepares a process that a launcher has started: works in the command's folder, and stops on Ctrl-C.
+    """Prepares a worker process of a launcher: changes to the command's folder, and stops on Ctrl-C.
 
-    SIGTERM is left to the launcher: submitit waits for the signal that comes with it, and queues the job again.
+    SIGTERM is left to the launcher: submitit ignores it, waits for its own signal, and queues the job again.
     """
     os.chdir(folder)
     signal.signal(signal.SIGINT, stop)
@@ -60,9 +60,9 @@ def settle_in_worker(folder: str, *, ends_with_parent: bool) -> None:
         end_with_parent()
 
 
-@cache  # once in a process, which runs one job after the other
+@cache  # once per process, which may run several jobs
 def end_with_parent() -> None:
-    """Ends this process when its parent is gone. joblib's workers would wait forever after their command is killed."""
+    """Ends this process when its parent has ended. joblib's workers would wait forever if their command is killed."""
     parent = os.getppid()
 
     def follow() -> None:
@@ -79,7 +79,7 @@ def is_helper_process() -> bool:
 
 
 def share_work(work: Callable[[], Any]) -> None:
-    """Does a helper process's part of the work. The first process reports what goes wrong."""
+    """Does a helper process's share of the work, quietly: the first process reports the errors."""
     try:
         work()
     except (LabError, RuntimeError) as error:
@@ -106,6 +106,6 @@ def wait_for_children(seconds: float) -> None:
         try:
             ended, _ = os.waitpid(-1, getattr(os, "WNOHANG", 0))
         except ChildProcessError:
-            return  # none is left
+            return  # no child is left
         if not ended:
             time.sleep(0.05)

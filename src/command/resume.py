@@ -1,4 +1,4 @@
-"""The earlier run or sweep that a command resumes, and what there is left to do in it."""
+"""The earlier run or sweep that a command resumes, and the jobs that are left to run in it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,27 +21,27 @@ class Claim:
 
     folder: Path  # the folder of the run or sweep
     plan: Plan  # the command's plan
-    todo: list[Job]  # the jobs of the plan that have to be run
-    left: int  # their number; for a search, how many jobs it may still propose
+    todo: list[Job]  # the jobs of the plan that are left to run
+    left: int  # number of jobs in `todo`; for a search, number of jobs that it may still propose
     lock: FileLock | None = None  # for a sweep, keeps other processes out of the folder
-    is_same_command: bool = True  # whether an earlier sweep has the same swept keys, and some of these jobs
+    is_same_command: bool = True  # whether the earlier sweep swept the same keys and has some of these jobs
 
     def is_complete(self) -> bool:
-        """Whether every job of the command is completed. It is not if some have failed, even if none is left."""
+        """Whether all jobs of the command are completed. Failed jobs are not, even if none is left to run."""
         return not self.left and all(status(self.folder / job.folder) == "completed" for job in self.plan.jobs)
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a command asks for."""
+    """The run or sweep that a command asks for, and its folder."""
 
     plan: Plan  # the command's plan
-    is_sweep: bool  # whether it is a sweep or a run
+    is_sweep: bool  # True for a sweep, False for a run
     resume: str  # `never`, `auto`, `must` or a folder
     retry_failed: bool  # whether failed jobs are run again
-    key: str  # the setting that names its folder
-    wanted: Path  # where it would go
-    is_typed: bool  # whether that folder was typed
+    key: str  # Hydra's setting for the output folder
+    wanted: Path  # the output folder of a new run or sweep
+    is_typed: bool  # whether `wanted` was typed
 
     @property
     def kind(self) -> str:
@@ -49,7 +49,7 @@ class Request:
 
 
 def resumed(request: Request) -> Claim | None:
-    """The earlier run or sweep that `resume` means; None to start a new one."""
+    """Claims the earlier run or sweep that `resume` means; returns None to start a new one."""
     is_folder = request.resume not in ("auto", "must")
     if is_folder or request.is_typed:
         folder = Path(request.resume) if is_folder else request.wanted
@@ -59,7 +59,7 @@ def resumed(request: Request) -> Claim | None:
     else:
         root = request.wanted.parents[min(1, len(request.wanted.parents) - 1)]  # without the date and the time
         if found := newest_unfinished(request, root):
-            hint = "" if found.left else ", where all is done but what has failed. Add retry_failed=true for that"
+            hint = "" if found.left else ", where only failed jobs are left. Add retry_failed=true to run them again"
             print(f"resume={request.resume}: continuing {typeable(found.folder)}{hint}")
             return found
         reason = f"{root} holds no unfinished {request.kind} of this command"
@@ -70,7 +70,7 @@ def resumed(request: Request) -> Claim | None:
 
 
 def newest_unfinished(request: Request, root: Path) -> Claim | None:
-    """The newest run or sweep of the same command that is not complete."""
+    """Claims the newest run or sweep of the same command that is not complete."""
     for folder in sorted(root.glob("*/*"), reverse=True):
         if status(folder) == "completed":
             continue
@@ -84,7 +84,7 @@ def newest_unfinished(request: Request, root: Path) -> Claim | None:
 
 
 def continued(request: Request, folder: Path) -> Claim | None:
-    """What a plan has left to do in an earlier folder; None if the folder holds no run or sweep."""
+    """Claims an earlier folder for the unfinished jobs of the plan; None if the folder holds no run or sweep."""
     plan, is_sweep = request.plan, request.is_sweep
     if not (folder / (PLAN_FILE if is_sweep else CONFIG_FILE)).is_file():
         return None
@@ -115,7 +115,7 @@ def hold(folder: Path) -> FileLock:
 
 
 def earlier_plan(folder: Path, *, is_sweep: bool) -> Plan:
-    """The plan of the sweep in a folder, or of the run in it."""
+    """The plan of the sweep or run in a folder."""
     if is_sweep and (plan := read_plan(folder)):
         return plan
     config, overrides = flat(saved_settings(folder / CONFIG_FILE)), typed_overrides(folder)

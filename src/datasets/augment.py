@@ -10,18 +10,18 @@ CHUNK = 1000  # images copied at a time
 
 
 class Augmented:
-    """Images of a split, each shifted and mirrored by its own draw in every epoch.
+    """Images of a split, each randomly shifted and mirrored in every epoch.
 
     A fully connected network is not translation invariant (Deep Learning with PyTorch, chapter 7): a shifted image is a
     different input to it, so training must show it shifted images.
 
-    The split is stored once with a black border, and with `flip` a second time mirrored. A shifted image is then a
-    window of neighbouring bytes, and a batch is copied window by window, without arithmetic on pixels.
+    The images are stored once with a black border and, with `flip`, a second time mirrored. A shifted image is then a
+    window into this storage, and a batch is copied window by window, without arithmetic on pixels.
 
     Args:
-        split: the images, on the device where batches are wanted.
-        shift: largest shift in pixels, left, right, up and down; black (0) moves in.
-        flip: whether an image is mirrored left to right, half of the time.
+        split: the images, on the device for the batches.
+        shift: largest shift in pixels, left, right, up and down; the gap is black (0).
+        flip: whether to mirror images left to right, with probability 1/2.
     """
 
     def __init__(self, split: Split, *, shift: int, flip: bool) -> None:
@@ -31,14 +31,14 @@ class Augmented:
         self.width = self.side[1] + 2 * shift
         self.plane = (self.side[0] + 2 * shift) * self.width
         stored = bordered(split, shift=shift, flip=flip).flatten()
-        # From the first to the last byte of a window, over all channels.
+        # Number of bytes from the first to the last pixel of a window, over all channels.
         self.span = (self.channels - 1) * self.plane + (self.side[0] - 1) * self.width + self.side[1]
         self.windows = stored.as_strided((len(stored) - self.span + 1, self.span), (1, 1))
 
     def draw(self, generator: Generator) -> Tensor:
-        """The start of each image's window in one epoch, (count,), int64.
+        """Draws the start of each image's window for one epoch, (count,), int64.
 
-        The draw of an image does not depend on the order, the batch size or the number of processes.
+        An image's draw does not depend on the order, the batch size or the number of processes.
         """
         down, right = generator.integers(0, 2 * self.shift, (2, self.count), endpoint=True)
         starts = down * self.width + right
@@ -54,7 +54,7 @@ class Augmented:
 
 
 def bordered(split: Split, *, shift: int, flip: bool) -> Tensor:
-    """The images of a split with a black border, and again mirrored: (1 or 2, count, channels, height, width)."""
+    """The images of a split with a black border, and mirrored if `flip`: (1 or 2, count, channels, height, width)."""
     _, channels, height, width = split.images.pixels.shape
     size = (1 + flip, len(split), channels, height + 2 * shift, width + 2 * shift)
     stored = torch.zeros(size, dtype=torch.uint8, device=split.rows.device)
@@ -68,5 +68,5 @@ def bordered(split: Split, *, shift: int, flip: bool) -> Tensor:
 
 
 def augmented(split: Split, *, shift: int, flip: bool) -> Augmented | None:
-    """The split augmented by `data.augment`; None if nothing is to be changed."""
+    """The split, augmented; None if neither `shift` nor `flip` is set."""
     return Augmented(split, shift=shift, flip=flip) if shift or flip else None

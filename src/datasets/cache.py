@@ -1,4 +1,4 @@
-"""The cache of decoded images: one file for each split, made once and checked every time it is read."""
+"""The cache of decoded images: one file per split, written once and verified at every read."""
 
 import json
 import logging
@@ -16,9 +16,9 @@ log = logging.getLogger(__name__)
 
 
 def load_or_make(folder: Path, name: str, *, stamp: str, make: Callable[[], OfficialSets]) -> OfficialSets:
-    """The images from the cache, or made and kept there if it has none with this stamp, which changes with the source.
+    """Loads the images from the cache; makes and caches them if it has none with this stamp of the source.
 
-    One process makes them, others wait for it. If the cache is not writable, the images are made every time.
+    One process makes the images while others wait. If the cache is not writable, the images are made every time.
 
     Raises:
         CannotWrite: the disk is full.
@@ -48,7 +48,7 @@ def split_files(folder: Path, name: str) -> dict[str, Path]:
 
 
 def load(folder: Path, name: str, stamp: str, report: Callable[[str], None] = log.debug) -> OfficialSets | None:
-    """The cached images; None if missing, stale or damaged. `report` gets a line about damage."""
+    """The cached images; None if missing, stale or damaged. `report` is called with a message about damage."""
     parts = [load_split(path, stamp, report) for path in split_files(folder, name).values()]
     if parts[0] is None or parts[1] is None:
         return None
@@ -59,8 +59,7 @@ def load(folder: Path, name: str, stamp: str, report: Callable[[str], None] = lo
 def load_split(path: Path, stamp: str, report: Callable[[str], None] = log.debug) -> tuple[Images, str] | None:
     """The images of one split, and their source."""
     try:
-        # Arrays only, no pickles. The file is an uncompressed zip archive, and zipfile verifies the CRC-32 of every
-        # member.
+        # Arrays only, no pickles. The file is a zip archive, and zipfile verifies the CRC-32 of every member.
         with path.open("rb") as file, numpy.load(file, allow_pickle=False) as arrays:
             facts = json.loads(str(arrays["facts"]))
             if facts["stamp"] != stamp:

@@ -1,4 +1,4 @@
-"""CIFAR-10 from the official archive, its unpacked folder or a folder of images: how each is found, verified, read."""
+"""Finds, verifies and reads CIFAR-10: the official archive, its unpacked folder or a folder of image files."""
 
 import hashlib
 import io
@@ -29,7 +29,7 @@ MOST_MEMBER_BYTES = 64 << 20
 class CifarFiles:
     """Finds, downloads and reads the batches of CIFAR-10, or the same images as a folder of image files.
 
-    The digests are md5 of the batches, as torchvision knows them.
+    The digests are md5 sums of the batches, as in torchvision.
     """
 
     data_set: DataSet
@@ -44,7 +44,7 @@ class CifarFiles:
         return dict(self.data_set.digests)
 
     def find(self, place: Path, class_names: tuple[str, ...]) -> Copy | None:
-        """What torchvision makes in `place`, an image folder in it, or `place` itself as one of these."""
+        """Looks in `place`, and at `place` itself, for a folder of batches, then the archive, then an image folder."""
         facts = self.data_set
         first_batch = next(iter(self.md5))
         for folder in (place / facts.folder, place):
@@ -61,7 +61,7 @@ class CifarFiles:
         return None
 
     def fetch(self, urls: Sequence[str], root: Path) -> None:
-        """Downloads the archive, unless it or its unpacked folder is there."""
+        """Downloads the archive, unless it or its unpacked folder is already in `root`."""
         archive = root / self.data_set.archive
         if (root / self.data_set.folder).is_dir() or archive.is_file():
             return
@@ -95,7 +95,7 @@ class CifarFiles:
         return self.sets_of(content, class_names, source=str(folder))
 
     def read_archive(self, path: Path, class_names: tuple[str, ...]) -> OfficialSets:
-        """Reads the named members in memory: nothing is unpacked to disk, and other members are ignored."""
+        """Reads the batches in memory: nothing is unpacked to disk, and other members are ignored."""
         content = path.read_bytes()
         try:
             self.check_digest(hashlib.sha256(content).hexdigest(), len(content))
@@ -103,7 +103,7 @@ class CifarFiles:
             way_out = (
                 "Delete it and run again" if path.name == self.data_set.archive else "Name another in data.sources"
             )
-            raise DataError(f"{path} is no whole {self.data_set.archive}: {error}. {way_out}.") from error
+            raise DataError(f"{path} is not a complete {self.data_set.archive}: {error}. {way_out}.") from error
         with tarfile.open(fileobj=io.BytesIO(content)) as archive:
             members = {member.name: member for member in archive}
 
@@ -128,14 +128,14 @@ class CifarFiles:
         return OfficialSets(train, test, source).only(labels)
 
     def images_of(self, content: bytes) -> Images:
-        """One of the official batches: a pickled dict with `data` (count, 3072) and `labels`."""
+        """Decodes an official batch: a pickled dict with `data` (count, 3072) and `labels`."""
         batch = ArrayUnpickler(io.BytesIO(content), encoding="bytes").load()
         shape = (-1, self.data_set.channels, self.data_set.size, self.data_set.size)
         return Images(torch.from_numpy(batch[b"data"]).view(shape), torch.tensor(batch[b"labels"]))
 
 
 class ArrayUnpickler(pickle.Unpickler):
-    """Unpickles NumPy arrays and plain values, and refuses everything else that a pickle may ask to run."""
+    """Unpickles only NumPy arrays and plain values; refuses anything else that a pickle may run."""
 
     def find_class(self, module: str, name: str) -> Any:
         allowed = {
@@ -149,7 +149,7 @@ class ArrayUnpickler(pickle.Unpickler):
 
 
 def empty_array(kind: Any, shape: tuple[int, ...], dtype: Any) -> Any:
-    """What a pickle fills with an array's content; NumPy's own function for it is private."""
+    """An empty array, which the unpickler then fills; NumPy's own function for this is private."""
     if kind is not numpy.ndarray:
         raise DataError("refused to unpickle an array of another class")
     return numpy.ndarray.__new__(numpy.ndarray, shape, dtype)

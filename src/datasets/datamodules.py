@@ -13,7 +13,7 @@ from src.datasets.images import OfficialSets
 
 
 class FromFiles(ImageDataModule):
-    """A data set from files: those of `sources`, decoded once into `cache`. conf/data/ explains the parameters."""
+    """A data set that is read from `sources` and decoded once into `cache`. conf/data/ explains the parameters."""
 
     reader_class: ClassVar[type[IdxFiles] | type[CifarFiles]]
 
@@ -46,7 +46,7 @@ class FromFiles(ImageDataModule):
         return sources.find(self.reader, self.class_names, sources=self.sources, root=self.root)
 
     def cached(self) -> tuple[Path, int] | None:
-        """The folder and size in bytes of that copy's decoded images; None if there are none."""
+        """The folder of the cached, decoded images and their size in bytes; None if they are not cached."""
         copy, name = self.found(), sources.cache_name(self.data_set, self.class_names)
         stamp = copy.stamp() if copy else None
         if self.cache is None or stamp is None or cache.load(self.cache, name, stamp) is None:
@@ -71,7 +71,7 @@ class CIFAR10(FromFiles):
 
 
 class CIFAR2(CIFAR10):
-    """CIFAR-10 filtered to two classes: airplanes and birds in Deep Learning with PyTorch, chapter 7."""
+    """CIFAR-10 filtered to two classes, such as airplanes and birds in Deep Learning with PyTorch, chapter 7."""
 
 
 class Synthetic(ImageDataModule):

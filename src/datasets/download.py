@@ -1,4 +1,4 @@
-"""Downloads: from the first source that works, resumed, verified, and never half a file under its final name."""
+"""Downloads files from the first source that works, with resuming, verification and atomic renaming."""
 
 import logging
 import os
@@ -10,24 +10,23 @@ from src.errors import CannotWrite, DataError
 from src.files import exclusive
 
 CONNECT_SECONDS = 10.0
-IMPATIENT_SECONDS = 2.0  # to connect, after another source has not answered: without a network this must not take long
+IMPATIENT_SECONDS = 2.0  # to connect after another source did not answer, so that it fails fast without a network
 log = logging.getLogger(__name__)
 
 
 def download(urls: Sequence[str], path: Path, finish: Callable[[Path], None], *, max_bytes: int) -> None:
-    """Makes `path` from the first good source. One process downloads, others wait until the file is there.
+    """Downloads `path` from the first good source. One process downloads while others wait.
 
-    What has arrived is kept in `<path>.part`, and the next source or the next run continues from there.
+    Received bytes are kept in `<path>.part`, and the next source or the next run continues from there.
 
     Args:
-        urls: addresses of the same content, tried in turn. If there is no `x.gz`, `x` is tried next.
-        path: the file to make; its folder is made too.
-        finish: verifies a file that has arrived and unpacks it in its place; raises `DataError` if it is wrong.
-        max_bytes: a longer file is wrong.
+        urls: URLs of the same content, tried in order. If `x.gz` is not found, `x` is tried next.
+        finish: verifies a received file and unpacks it in place; raises `DataError` if it is wrong.
+        max_bytes: limit of the file's size; a longer file is refused.
 
     Raises:
         DataError: no source could be reached, or none had the right content.
-        CannotWrite: there is no room for the file, or its folder cannot be made.
+        CannotWrite: there is no room for the file, or its folder cannot be created.
     """
     partial = PartialFile(path.with_name(f"{path.name}.part"), finish, max_bytes)
     try:
@@ -44,7 +43,7 @@ def download(urls: Sequence[str], path: Path, finish: Callable[[Path], None], *,
 
 
 class PartialFile:
-    """A file that is being downloaded: `path` has what has arrived so far. For the parameters see `download`."""
+    """A file that is being downloaded; `path` has the bytes received so far. See `download` for the parameters."""
 
     def __init__(self, path: Path, finish: Callable[[Path], None], max_bytes: int) -> None:
         self.path = path
@@ -56,7 +55,7 @@ class PartialFile:
         return f"; {num_bytes:,} bytes are kept, and the next run continues from there" if num_bytes else ""
 
     def complete(self, urls: Sequence[str]) -> None:
-        """Completes the file from the first good source. Slow sources are tried again if there is no other."""
+        """Completes the file from the first good source. Slow sources are tried again after all others."""
         failures: list[str] = []
         waiting, slow, seconds = [*urls], list[str](), CONNECT_SECONDS
         while waiting or slow:
@@ -78,8 +77,8 @@ class PartialFile:
     def from_source(self, url: str, *, seconds: float, patient: bool) -> None:
         """Completes the file from one source; `patient` accepts a slow one.
 
-        If the result is wrong although the file had begun with bytes of other sources, one of them is wrong. Then this
-        source is asked for the whole file, and the earlier bytes are given up only if that makes the file right.
+        If the source cannot continue the bytes received so far, or the result is wrong, the whole file is requested
+        from this source. The earlier bytes are dropped only if that file is right.
         """
         before = size(self.path)
         log.info("downloading %s%s", url, f" (from byte {before:,} on)" if before else "")
@@ -88,7 +87,7 @@ class PartialFile:
             self.finish(self.path)
             return
         except CannotContinue:
-            if not before:  # it broke off, and the next source can continue what it sent
+            if not before:  # the source broke off; the next one can continue
                 raise
         except DataError:
             if not before:

@@ -1,4 +1,4 @@
-"""Facts about a data set that hold before any file is read. They stand in conf/data/, under `facts`."""
+"""Facts about a data set that are known before any file is read: `facts` in conf/data/."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ PILLOW_MODES = {1: "L", 3: "RGB"}  # by the number of channels
 class DataSet:
     """A set of square images, each of one class."""
 
-    name: str  # as people write it
+    name: str  # the display name
     class_names: tuple[str, ...]  # in the order of the official labels
     channels: int  # 1 for grey, 3 for red, green and blue
     size: int  # side length in pixels
@@ -25,11 +25,11 @@ class DataSet:
     archive_sha256: str = ""  # its digest
     archive_bytes: int = 0  # its size
     image_folder: str = ""  # name of a folder with the same images as PNG or JPEG files, below `data.root`
-    way_out: str = ""  # another way to get the files, to complete "..., or try"
+    way_out: str = ""  # another way to get the files, for the error message
 
 
 def described(data: Mapping[str, Any]) -> DataSet:
-    """The data set of a `data` config: its `facts`, or the images that are generated from its sizes."""
+    """The data set that a `data` config describes, by its `facts` or by the sizes of generated images."""
     if "facts" not in data:
         return generated(**{key: data[key] for key in generated.__annotations__ if key in data})
     facts = data["facts"]

@@ -7,9 +7,9 @@ from torch import Tensor
 
 
 def class_grid(examples: Sequence[Tensor], class_names: Sequence[str], *, title: str) -> Figure:
-    """A row of images for each class, with its label and name on the left; grey unless there are three channels.
+    """Draws a row of images for each class, with its label and name on the left; grey unless there are three channels.
 
-    Each class has the same number of examples, (count, channels, height, width), uint8.
+    `examples` has the images of each class, (count, channels, height, width), uint8, with equal counts.
     """
     rows, columns = len(class_names), len(examples[0])
     figure = Figure(figsize=(0.8 * columns + 1.6, 0.8 * rows + 0.6), layout="constrained")

@@ -1,4 +1,4 @@
-"""Data sets in four IDX files, as MNIST and Fashion-MNIST come: where the files lie, how they are verified and read."""
+"""Finds, verifies and reads data sets in four IDX files, the format of MNIST and Fashion-MNIST."""
 
 import hashlib
 import zlib
@@ -25,7 +25,7 @@ PIECE_BYTES = 1 << 20
 class IdxFiles:
     """Finds, downloads and reads the files of a data set: `{train,t10k}-{images-idx3,labels-idx1}-ubyte[.gz]`.
 
-    The digests are sha256 of the unpacked files, so that the same bytes pass however they were packed.
+    The digests are sha256 sums of the unpacked files, so that the compression does not matter.
     """
 
     data_set: DataSet
@@ -52,7 +52,7 @@ class IdxFiles:
         return None
 
     def fetch(self, urls: Sequence[str], root: Path) -> None:
-        """Downloads the missing files from folders on the web, and unpacks them."""
+        """Downloads and unpacks the missing files; each URL is a folder that has the files."""
         folder = root / self.data_set.folder
         for name, sha256 in self.data_set.digests:
             if existing_file(folder, name):
@@ -75,7 +75,7 @@ class IdxFiles:
         return sets.only([self.data_set.class_names.index(name) for name in class_names])
 
     def content(self, folder: Path, name: str, *, header: int) -> Tensor:
-        """The bytes of a verified file after its header (magic number, then sizes; LeCun's format)."""
+        """The bytes after the header of a verified file. It has a magic number and sizes (LeCun's IDX format)."""
         path = existing_file(folder, name)
         assert path is not None, "`find` looks for all files"
         try:
@@ -89,14 +89,14 @@ def existing_file(folder: Path, name: str) -> Path | None:
 
 
 def unpack(sha256: str, path: Path) -> None:
-    """Replaces a downloaded file by its verified content."""
+    """Replaces a downloaded file by its verified, unpacked content."""
     content = verified(path, sha256)
     with whole(path) as part:
         part.write_bytes(content)
 
 
 def verified(path: Path, sha256: str) -> bytearray:
-    """The bytes of a file, unpacked if it is packed. They are in memory only once."""
+    """The verified bytes of a file, unpacked if it is packed. Memory holds only one copy."""
     try:
         content = unpacked(path)
     except (EOFError, zlib.error) as error:
@@ -113,7 +113,7 @@ def unpacked(path: Path) -> bytearray:
     with path.open("rb") as file:
         is_packed = file.peek(2).startswith(b"\x1f\x8b")  # gzip's mark; an IDX file begins with zeros
         while len(content) <= MOST_BYTES and (piece := file.read(PIECE_BYTES)):
-            # A few bytes can unpack to any number of them.
+            # The output is limited, because a few bytes can unpack to gigabytes.
             content += unpacker.decompress(piece, MOST_BYTES) if is_packed else piece
     if is_packed and not unpacker.eof:
         raise EOFError("it ends early, or is far too long")

@@ -1,4 +1,4 @@
-"""The data module that every data set shares: splits, normalizes and batches images."""
+"""The data module behind every data set: splits, normalizes and batches images."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -19,14 +19,14 @@ from src.steps.executions import Executions, check_same_executions
 class ImageDataModule(LightningDataModule, ABC):
     """Splits, normalizes and batches the images of one data set.
 
-    The official test set is touched only by testing; with `validation="test"`, as the books do, by validation too.
+    Only testing uses the official test set; with `validation="test"`, as in the books, validation uses it too.
 
     Args:
-        batch_size: training images a step, or `full`.
+        batch_size: training images per step; `full` for all.
         classes: names of the classes to keep, labelled 0, 1, ... in this order; None for all.
-        validation: `train` holds `val_size` training images out, `test` validates on the official test set.
-        split_seed: seed of the draw that holds them out.
-        train_size: number of training images to use; None for all that are left.
+        validation: `train` holds out `val_size` training images; `test` validates on the official test set.
+        split_seed: seed of the random choice of validation and training images.
+        train_size: number of training images to use; None for all that are not held out.
         resize: side length in pixels to resize to (bilinear, antialiased); None for no resizing.
         normalize: subtract `mean` and divide by `std`; else pixels are in 0..1.
         mean: mean of each channel, in 0..1.
@@ -37,7 +37,7 @@ class ImageDataModule(LightningDataModule, ABC):
 
     Attributes:
         class_names: in the order of the labels.
-        steps_per_execution: batches that the trainer gets at once.
+        steps_per_execution: number of batches that the trainer gets at once.
         source: where the images were found; known after `setup`.
     """
 
@@ -95,11 +95,11 @@ class ImageDataModule(LightningDataModule, ABC):
 
     @property
     def images_per_step(self) -> int:
-        """Images in a training batch; for `full`, the size of the official training set, the only one known yet."""
+        """Images in a training batch. For `full`, the official size: the actual one is unknown before `setup`."""
         return self.num_classes * self.data_set.train_per_class if self.batch_size == "full" else self.batch_size
 
     def prepare_data(self) -> None:
-        """Downloads what is missing. Lightning calls this in one process of a distributed run, before `setup`."""
+        """Downloads missing files. Lightning calls this in one process of a distributed run, before `setup`."""
         self.read()
 
     def setup(self, stage: str | None = None) -> None:
@@ -127,7 +127,7 @@ class ImageDataModule(LightningDataModule, ABC):
                     )
 
     def split(self, official_train: Images, official_test: Images) -> dict[str, Split]:
-        """The splits of a run; `split_seed` draws what is held out of the official training set."""
+        """The splits of a run; `split_seed` shuffles the official training set before it is split."""
         val_size = self.val_size if self.validation == "train" else 0
         available = len(official_train)
         if val_size + (self.train_size or 1) > available:
@@ -169,7 +169,7 @@ class ImageDataModule(LightningDataModule, ABC):
         return position | {"steps_per_execution": self.steps_per_execution}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """The next training loader continues from this position."""
+        """Makes the next training loader continue from this position."""
         self.resume_at = state_dict
 
     def val_dataloader(self) -> Batches:
@@ -179,14 +179,14 @@ class ImageDataModule(LightningDataModule, ABC):
         return self.batches(self.on_device("test"), batch_size=EVAL_BATCH_SIZE, shuffle=None)
 
     def on_device(self, split: str) -> Split:
-        """A split on the trainer's device (the CPU without a trainer), where its bytes stay."""
+        """A split on the trainer's device, where it stays; on the CPU without a trainer."""
         device = torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
         if device.type == "cpu":
             return self.splits[split]
         return Split(resident(self.splits[split].images, device), self.splits[split].rows.to(device))
 
     def batches_of(self, pixels: Tensor) -> Batches:
-        """Batches of other images (count, channels, size, size), uint8, prepared as for training; labels are 0."""
+        """Batches of other images (count, channels, size, size), uint8, prepared as in training; labels are 0."""
         if self.resize not in (None, self.data_set.size):
             pixels = resized_pixels(pixels, self.resize)
         images = Images(pixels, torch.zeros(len(pixels), dtype=torch.int64))

@@ -1,4 +1,4 @@
-"""Image files of any kind, one at a time, as images of a data set: its colours and size, upright."""
+"""Reads one image file of any common format, in the colours and size of a data set."""
 
 import os
 import warnings
@@ -15,8 +15,8 @@ from src.errors import DataError
 
 # Pillow decodes these formats itself. EPS, for example, would start another program.
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "AVIF")
-DRAFT = 8  # an image more times larger than needed is first reduced roughly; a JPEG while it is decoded
-ORIENTATION = 0x0112  # Exif's tag
+DRAFT = 8  # an image this many times larger than needed is first reduced roughly, a JPEG while decoding
+ORIENTATION = 0x0112  # Exif tag
 REDUCIBLE = ("L", "LA", "RGB", "RGBA", "CMYK", "YCbCr")
 SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 
@@ -32,14 +32,14 @@ class Photo:
 def read(path: Path, data_set: DataSet, *, invert: bool = False) -> Photo:
     """Reads a file: the middle square of its first frame, upright, resized, in the data set's colours.
 
-    Resizing is bilinear and antialiased. It takes less than a gigabyte: Pillow's limit of 89 million pixels holds.
-    `invert` makes light pixels dark, for drawings on white paper if training images are light on black.
+    Resizing is bilinear and antialiased. Pillow's limit of 89 million pixels keeps memory below a gigabyte. `invert`
+    inverts the pixels, for drawings on white paper if the training images are light on black.
 
     Raises:
-        DataError: the file cannot be used as an image; the text does not name it.
+        DataError: the file cannot be used as an image; the message does not name it.
     """
     if not os.path.isfile(path):  # noqa: PTH113 - no error for a name that is too long
-        raise DataError("is no file" if os.path.exists(path) else "does not exist")  # noqa: PTH110
+        raise DataError("is not a file" if os.path.exists(path) else "does not exist")  # noqa: PTH110
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -54,7 +54,7 @@ def read(path: Path, data_set: DataSet, *, invert: bool = False) -> Photo:
         most = (Image.MAX_IMAGE_PIXELS or 0) / 1e6
         raise DataError(f"has more than {most:.0f} megapixels; make it smaller") from error
     except UnidentifiedImageError as error:
-        raise DataError(f"is no image of a known format ({', '.join(FORMATS)})") from error
+        raise DataError(f"is not an image of a known format ({', '.join(FORMATS)})") from error
     except Exception as error:  # a damaged file fails in many ways
         raise DataError(f"is damaged or cut off ({' '.join(str(error).split()) or type(error).__name__})") from error
     pixels = torch.from_numpy(numpy.array(found)).view(data_set.size, data_set.size, -1).permute(2, 0, 1)
@@ -88,7 +88,7 @@ def has_alpha(image: Image.Image) -> bool:
 
 
 def shrunk(image: Image.Image, data_set: DataSet) -> Image.Image:
-    """An image reduced by averaging while it is much larger than needed, so that what follows needs less memory."""
+    """Reduces an image by averaging if it is much larger than needed, so that later steps need less memory."""
     least = DRAFT * data_set.size
     image.draft(PILLOW_MODES[data_set.channels], (least, least))
     factor = min(image.size) // least
@@ -104,13 +104,13 @@ def middle_square(image: Image.Image, size: int) -> Image.Image:
 
 
 def upright(image: Image.Image, orientation: int) -> Image.Image:
-    """An image turned as the camera was held, by Exif's number for it."""
+    """Turns an image upright by its Exif orientation."""
     image.getexif()[ORIENTATION] = orientation
     return ImageOps.exif_transpose(image)
 
 
 def in_mode(image: Image.Image, mode: str) -> Image.Image:
-    """An image with eight bits a channel, in grey or in red, green and blue."""
+    """Converts an image to `mode`, with eight bits per channel; transparent parts become white."""
     if image.mode in SIXTEEN_BITS:
         values = numpy.array(image)
         if values.min() < 0 or values.max() > 65535:

@@ -1,4 +1,4 @@
-"""A folder of image files for each class: decoded in parallel, counted, checked and fingerprinted."""
+"""Reads a folder of image files for each class: counts, checks and fingerprints them, and decodes them in parallel."""
 
 import hashlib
 import io
@@ -23,24 +23,24 @@ from src.errors import DataError
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 CHUNK = 250  # images that a worker decodes at a time
-WORTH_WORKERS = 2000  # images
+WORTH_WORKERS = 2000  # from this many images on, workers decode them
 log = logging.getLogger(__name__)
 
 
 def image_files(folder: Path, class_names: Sequence[str]) -> dict[Path, list[str]]:
-    """The images in each `{train,test}/<class>/`, by name."""
+    """Maps each folder `{train,test}/<class>/` to its image files, sorted by name."""
     folders = [folder / split / name for split in ("train", "test") for name in class_names]
     return {here: images_in(here) for here in folders}
 
 
 def images_in(folder: Path) -> list[str]:
-    # Strings are faster than paths; there may be tens of thousands, looked at in every run.
+    # Strings are faster than Path objects: every run lists tens of thousands of files.
     names = sorted(os.listdir(folder)) if folder.is_dir() else []  # noqa: PTH208
     return [f"{folder}/{name}" for name in names if name.lower().endswith(SUFFIXES)]
 
 
 def read(folder: Path, data_set: DataSet, class_names: tuple[str, ...]) -> OfficialSets:
-    """The images of some classes. They need not be the official bytes, so their source carries a fingerprint."""
+    """The images of some classes. They need not be the official bytes, so their source has a fingerprint."""
     files = image_files(folder, class_names)
     check_counts(files, data_set)
     paths = list(chain(*files.values()))
@@ -67,9 +67,9 @@ def check_counts(files: Mapping[Path, Sequence[str]], data_set: DataSet) -> None
 
 
 def decoded(paths: Sequence[str], data_set: DataSet) -> Iterator[Tensor]:
-    """The images in files, (count, channels, size, size) at a time, with a progress bar on a terminal."""
+    """Yields the decoded images in chunks, (count, channels, size, size), with a progress bar on a terminal."""
     chunks = Chunks(paths, data_set)
-    # Threads would wait for Python's lock. On Linux workers are forked, even if a launcher has changed that default.
+    # Threads would wait for Python's GIL. On Linux workers are forked, even if a launcher has changed that default.
     workers = min(num_cores(), len(chunks)) if len(paths) >= WORTH_WORKERS else 0
     start = "fork" if workers and sys.platform == "linux" else None
     loader = DataLoader(
@@ -90,13 +90,13 @@ def num_cores() -> int:
 
 
 def leave_signals(worker: int) -> None:
-    """Ctrl-C reaches all processes of a terminal; the first process ends the workers."""
+    """Ignores Ctrl-C in a worker: it reaches all processes of a terminal, and the main process ends the workers."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 class Chunks(Dataset[Tensor | str]):
-    """Decodes a chunk of images at a time: (count, channels, size, size), or the text of an error."""
+    """Chunks of decoded images, (count, channels, size, size), or the text of an error."""
 
     def __init__(self, paths: Sequence[str], data_set: DataSet) -> None:
         self.chunks = [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
@@ -115,7 +115,7 @@ class Chunks(Dataset[Tensor | str]):
 
 
 def decode(path: str, data_set: DataSet) -> Tensor:
-    """The image in a file, (channels, size, size), uint8."""
+    """Decodes an image file to (channels, size, size), uint8."""
     content = io.BytesIO(Path(path).read_bytes())
     side, mode = data_set.size, PILLOW_MODES[data_set.channels]
     try:

@@ -47,18 +47,17 @@ class OfficialSets:
 class Split:
     """Some of the images of a set. The splits of a set share its pixels."""
 
-    images: Images  # the set
-    rows: Tensor  # which images, (count,), int64
+    images: Images  # the whole set
+    rows: Tensor  # indices of the split's images, (count,), int64
 
     def __len__(self) -> int:
         return len(self.rows)
 
 
-# The jobs of a sweep share the results of these two functions; images are compared by identity. The caches are small so
-# that memory does not grow with the jobs: one resized data set, and two data sets on another device.
-@lru_cache(maxsize=2)
+# The jobs of a sweep share the results; images are compared by identity. The caches are small to limit memory.
+@lru_cache(maxsize=2)  # the training and test set of one data set
 def resized(images: Images, size: int) -> Images:
-    """The images with sides of `size` pixels (bilinear, antialiased)."""
+    """Resizes images to `size` x `size` pixels (bilinear, antialiased)."""
     return Images(resized_pixels(images.pixels, size), images.labels)
 
 
@@ -67,7 +66,7 @@ def resized_pixels(pixels: Tensor, size: int) -> Tensor:
     return resized
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=4)  # two data sets
 def resident(images: Images, device: torch.device) -> Images:
-    """The images on another device."""
+    """Copies images to another device."""
     return Images(images.pixels.to(device), images.labels.to(device))

@@ -1,4 +1,4 @@
-"""Batches made by indexing tensors on the training device: no Python code per image, no workers, no copies."""
+"""Makes batches by indexing tensors on the training device: no Python code per image, and no worker processes."""
 
 from collections.abc import Iterator, Sequence
 from typing import Literal
@@ -10,11 +10,11 @@ from torch import Tensor
 from src.datasets.augment import Augmented
 from src.datasets.images import Split
 
-EVAL_BATCH_SIZE = 1024  # images scored at once; no result depends on it
+EVAL_BATCH_SIZE = 1024  # images scored at once; results do not depend on it
 
 
 class Shuffle:
-    """The draws of an epoch. They depend on the seed and the epoch alone, so that a checkpoint need not store them."""
+    """The random draws of an epoch. They depend only on the seed and the epoch, so checkpoints need not store them."""
 
     def __init__(self, count: int, *, seed: int) -> None:
         self.count = count
@@ -29,13 +29,13 @@ class Shuffle:
         self.epoch = epoch
 
     def generator(self, stream: int) -> numpy.random.Generator:
-        """A generator for one purpose in this epoch."""
-        # Philox (Salmon et al., 2011) is counter-based: the seed is its key, and each purpose and epoch, from 1, has a
-        # distant part of the counter. No state is carried from epoch to epoch.
+        """A random generator for this epoch; each purpose has its own `stream`."""
+        # Philox (Salmon et al., 2011) is counter-based: the seed is its key, and each stream and epoch, from 1, has its
+        # own range of the counter. No state is carried from epoch to epoch.
         return numpy.random.Generator(numpy.random.Philox(key=self.seed, counter=[0, 0, stream, self.epoch + 1]))
 
     def order(self) -> Tensor:
-        """Every index once, (count,)."""
+        """A random order of all indices, (count,)."""
         return torch.from_numpy(self.generator(0).permutation(self.count))
 
 
@@ -44,20 +44,18 @@ class Batches:
 
     Pixels are scaled as by torchvision's `ToTensor` and `Normalize`: divided by 255, minus mean, over std.
 
-    In a distributed run each process sees its share of every batch, so the batch size does not depend on the number of
-    processes. Training shares are equal: the remainder of a batch after division by the number of processes sits out
-    the epoch. (If that number divides the batch size, only the last batch has a remainder.) Evaluation sees every
-    image exactly once.
+    In a distributed run each process trains on its share of every batch, so that the batch size does not depend on the
+    number of processes. Shares are equal: a batch's remainder after division by the number of processes is skipped in
+    that epoch. (If that number divides the batch size, only the last batch has a remainder.) Evaluation uses each image
+    exactly once.
 
     Args:
-        split: the images, on the device where batches are wanted.
-        batch_size: images a step over all processes, or `full`.
-        normalize: mean and std of each channel, or None to leave the pixels in 0..1.
-        shuffle: the order of each epoch, or None for the order of the split.
-        augmented: the same split, shifted and mirrored by a new draw in every epoch; needs `shuffle`.
+        split: the images, on the device for the batches.
+        batch_size: images per step, in training over all processes; `full` for the whole split.
+        normalize: mean and std of each channel; None to leave the pixels in 0..1.
+        shuffle: draws the order of each training epoch; None for evaluation, in the order of the split.
+        augmented: the same split, randomly shifted and mirrored in every epoch; needs `shuffle`.
         drop_last: leave out the last batch of an epoch if it is smaller.
-        rank: number of this process, from 0.
-        world_size: number of processes.
     """
 
     def __init__(
@@ -79,7 +77,7 @@ class Batches:
         self.drop_last = drop_last
         self.rank = rank
         self.world_size = world_size
-        self.position = {"epoch": 0, "batches": 0}  # of the last batch that was yielded
+        self.position = {"epoch": 0, "batches": 0}  # of the last batch yielded
         self.resume_at = self.position
         self.mean_and_std: list[Tensor] | None = None
         if normalize is not None:
@@ -96,7 +94,7 @@ class Batches:
         return self.sampler.epoch if self.sampler is not None else 0
 
     def batches_done(self) -> int:
-        """Batches of the coming epoch that were yielded before the checkpoint."""
+        """Number of batches of this epoch that were yielded before the checkpoint."""
         return self.resume_at["batches"] if self.resume_at["epoch"] == self.epoch else 0
 
     def batches_left(self) -> int:
@@ -107,7 +105,7 @@ class Batches:
         return dict(self.position)
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """The next iteration continues after this batch if it is of the same epoch."""
+        """Makes the next iteration continue after this position, if it is in the same epoch."""
         self.resume_at = state
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
@@ -123,7 +121,7 @@ class Batches:
             yield scaled(self.pixels(batch[0]), self.mean_and_std), batch[1]
 
     def order(self) -> Tensor:
-        """The order of the split's images in this epoch, (count,)."""
+        """The order of the images in this epoch, (count,); in evaluation, only of this process's images."""
         device = self.split.rows.device
         if self.sampler is None:
             return torch.arange(self.rank, len(self.split), self.world_size, device=device)
@@ -140,7 +138,7 @@ class Batches:
                 yield batch[self.rank * share : (self.rank + 1) * share]
 
     def index(self) -> Tensor:
-        """The index of each image's pixels in this epoch, (count,)."""
+        """Where each image's pixels are in this epoch: its row, or its window if augmented, (count,)."""
         if self.augmented is None or self.sampler is None:
             return self.split.rows
         return self.augmented.draw(self.sampler.generator(1))
@@ -152,7 +150,7 @@ class Batches:
 
 
 def scaled(pixels: Tensor, mean_and_std: Sequence[Tensor] | None) -> Tensor:
-    """Bytes to the floats that the network sees. Mean and std are (channels, 1, 1); with None pixels stay in 0..1."""
+    """Converts bytes to normalized float32. Mean and std are (channels, 1, 1); with None, pixels stay in 0..1."""
     images = pixels.float().div_(255)
     if mean_and_std is not None:
         mean, std = mean_and_std

@@ -1,4 +1,4 @@
-"""The sources of a data set, in their order: found on disk or downloaded, verified, and decoded once."""
+"""Reads a data set from the first of its sources that has it, on disk or after a download."""
 
 import hashlib
 import os
@@ -20,19 +20,18 @@ from src.errors import DataError
 class Copy:
     """A copy of a data set on disk, not yet read."""
 
-    place: str  # where it is, as a result names it
+    place: str  # its file or folder
     files: Sequence[str]  # all files that it consists of
-    # the digest that reading compares the files with; None if they need not be the official bytes
-    verified_by: str | None
+    verified_by: str | None  # the digest that verifies the files; None if they may differ from the official ones
     decode: Callable[[], OfficialSets]  # verifies and decodes the files; raises `DataError` if one is damaged
 
     def read(self) -> OfficialSets:
-        """The images."""
+        """Decodes the images."""
         with readable():
             return self.decode()
 
     def stamp(self) -> str | None:
-        """A short text that changes with the name, size or time of any file; None if a file is missing."""
+        """A digest that changes with the name, size or modification time of any file; None if a file is missing."""
         digest = hashlib.sha256(str(Path(self.place).resolve()).encode())
         try:
             for path in self.files:
@@ -45,7 +44,7 @@ class Copy:
 
 @contextmanager
 def readable() -> Iterator[None]:
-    """Turns an OSError into a DataError that names the file."""
+    """Turns an OSError of the block into a DataError that names the file."""
     try:
         yield
     except OSError as error:
@@ -55,7 +54,7 @@ def readable() -> Iterator[None]:
 
 
 class Reader(Protocol):
-    """Knows the files of a data set in one format. Equal for equal facts, so that the jobs of a sweep share images."""
+    """Finds and fetches a data set in one format. Equal for equal facts, so that the jobs of a sweep share images."""
 
     @property
     def data_set(self) -> DataSet: ...
@@ -64,7 +63,7 @@ class Reader(Protocol):
     def __hash__(self) -> int: ...
 
     def find(self, place: Path, class_names: tuple[str, ...]) -> Copy | None:
-        """The copy at a place, or None. Looks at names only and reads nothing."""
+        """The copy at a place, or None. Looks only at file names, and reads nothing."""
 
     def fetch(self, urls: Sequence[str], root: Path) -> None:
         """Downloads the official files that are missing in `root`."""
@@ -74,7 +73,7 @@ class Reader(Protocol):
 def read(
     reader: Reader, class_names: tuple[str, ...], *, sources: tuple[str, ...], root: Path, cache_folder: Path | None
 ) -> OfficialSets:
-    """The images of some classes, in the order of the labels, from the first source that has them."""
+    """The images of some classes, labelled in this order, from the first source that has them."""
     copy = find_or_fetch(reader, class_names, sources=sources, root=root)
     stamp = copy.stamp()
     if cache_folder is None or stamp is None:
@@ -93,7 +92,7 @@ def is_address(source: str) -> bool:
 
 
 def find(reader: Reader, class_names: tuple[str, ...], *, sources: Sequence[str], root: Path) -> Copy | None:
-    """The first copy on disk. An address among the sources stands for what was downloaded from it into `root`."""
+    """The first copy on disk. An address stands for its download in `root`."""
     places = [root if is_address(source) else Path(os.path.expanduser(source)) for source in sources]  # noqa: PTH111
     with readable():
         return next((copy for place in places if (copy := reader.find(place, class_names))), None)
@@ -101,7 +100,7 @@ def find(reader: Reader, class_names: tuple[str, ...], *, sources: Sequence[str]
 
 @cache
 def fetch_failure(reader: Reader, urls: tuple[str, ...], root: Path) -> str | None:
-    """Downloads what is missing; returns why that failed, or None. The jobs of a sweep try only once."""
+    """Downloads missing files; returns the reason of a failure, or None. The jobs of a sweep try only once."""
     try:
         with readable():
             reader.fetch(urls, root)
@@ -111,7 +110,7 @@ def fetch_failure(reader: Reader, urls: tuple[str, ...], root: Path) -> str | No
 
 
 def find_or_fetch(reader: Reader, class_names: tuple[str, ...], *, sources: Sequence[str], root: Path) -> Copy:
-    """The first copy in the order of the sources. Addresses in a row are mirrors of one download."""
+    """The copy from the first source that has one. Consecutive addresses are mirrors of one download."""
     tried = []
     for are_addresses, group in groupby(sources, key=is_address):
         some = list(group)

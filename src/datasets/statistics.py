@@ -7,7 +7,7 @@ CHUNK = 1000  # images counted at a time, to keep memory small
 
 
 def channel_statistics(pixels: Tensor) -> tuple[list[float], list[float]]:
-    """Mean and std (0..1) of each channel over all pixels (count, channels, height, width), uint8; exact."""
+    """Exact mean and std (0..1) of each channel over all pixels (count, channels, height, width), uint8."""
     num_channels = pixels.shape[1]
     counts = torch.zeros(num_channels, 256, dtype=torch.float64)  # how often each grey level occurs
     for chunk in torch.split(pixels, CHUNK):

@@ -13,7 +13,7 @@ PATTERN_CONTRAST, NOISE_CONTRAST = 24.0, 64.0  # in grey levels: hard enough tha
 
 @lru_cache(maxsize=4)  # the jobs of a sweep share the images
 def generate(data_set: DataSet, class_names: tuple[str, ...]) -> OfficialSets:
-    """The same images at every call. The images of a class do not depend on the other classes."""
+    """Generates the same images at every call. The images of a class do not depend on the other classes."""
     labels = [data_set.class_names.index(name) for name in class_names]
     return OfficialSets(
         train=split(data_set, labels, data_set.train_per_class, seed=1),

@@ -1,4 +1,4 @@
-"""The transfer of a file over HTTP: what a source sends is appended, as long as it sends fast enough."""
+"""Transfers a file over HTTP: appends what a source sends, as long as it is fast enough."""
 
 import http.client
 import re
@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 STALL_SECONDS = 20.0
 STALL_BYTES_PER_SECOND = 100_000
-WORTH_ASKING_AGAIN = 1 << 20  # bytes that a source has sent before it broke off
+WORTH_ASKING_AGAIN = 1 << 20  # a source that broke off is asked again after this many bytes
 PIECE_BYTES = 1 << 16
 
 Response = http.client.HTTPResponse
@@ -35,19 +35,19 @@ class NotFound(SourceFailed):
 
 
 class TooSlow(SourceFailed):
-    """A source sends almost nothing."""
+    """A source is too slow."""
 
 
 class BrokeOff(SourceFailed):
-    """A source has ended its answer before the whole file was sent."""
+    """A source ended its response before the end of the file."""
 
 
 class CannotContinue(SourceFailed):
-    """A source sends only the whole file."""
+    """A source sends only the whole file, not the rest of it."""
 
 
 def append_all(url: str, path: Path, *, seconds: float, max_bytes: int, patient: bool) -> None:
-    """Appends the rest of a file from a source; asks again as long as the source sends much before it breaks off."""
+    """Appends the rest of a file from a source; asks again if the source broke off after a megabyte or more."""
     while True:
         before = size(path)
         try:
@@ -59,9 +59,9 @@ def append_all(url: str, path: Path, *, seconds: float, max_bytes: int, patient:
 
 
 def ask(url: str, start: int, seconds: float) -> Response | None:
-    """The answer of a source, from byte `start` on; None if the file ends there.
+    """Requests a file from byte `start` on; returns None if the file ends there.
 
-    A thread waits for the answer, because looking up a host name has no time-out of its own.
+    A thread waits for the response, because looking up a host name has no timeout of its own.
     """
     request = urllib.request.Request(url, headers={"User-Agent": "classifier-lab"})
     if start:
@@ -96,7 +96,7 @@ def close_late(answer: Future[Response]) -> None:
 
 
 def receive(response: Response | None, path: Path, *, max_bytes: int, patient: bool) -> None:
-    """Appends an answer to the file, which is then whole, with a progress bar on a terminal."""
+    """Appends a response to the file, which is then complete. Shows a progress bar on a terminal."""
     if response is None:
         return
     with response:
@@ -114,7 +114,7 @@ def receive(response: Response | None, path: Path, *, max_bytes: int, patient: b
                 if file.tell() + len(piece) > max_bytes:
                     raise SourceFailed(f"sends more than {max_bytes:,} bytes")
                 file.write(piece)
-                file.flush()  # a full disk fails here, and a killed process leaves what has arrived
+                file.flush()  # a full disk fails here, and a killed process leaves all received bytes
                 bar.update(len(piece))
                 if pace.is_slow(len(piece)) and not patient:
                     raise TooSlow(f"slower than {STALL_BYTES_PER_SECOND // 1000} kB/s for {STALL_SECONDS:g} s")
@@ -132,7 +132,7 @@ def next_piece(response: Response) -> bytes:
 
 
 def extent(response: Response) -> tuple[int, int | None]:
-    """The first byte of an answer, and the size of the whole file if the source says it."""
+    """The position of the first byte of a response, and the size of the whole file if the source reports it."""
     part = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
     if response.status == HTTPStatus.PARTIAL_CONTENT and part:
         return int(part[1]), int(part[2])
@@ -148,7 +148,7 @@ class Pace:
         self.num_bytes = 0
 
     def is_slow(self, num_bytes: int) -> bool:
-        """Counts bytes that have just arrived; returns whether the source was slow all that time."""
+        """Counts newly received bytes; returns whether the source was too slow over the last `STALL_SECONDS`."""
         now = monotonic()
         self.pieces.append((now, num_bytes))
         self.num_bytes += num_bytes

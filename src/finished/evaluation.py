@@ -1,4 +1,4 @@
-"""The scores of a trained network on a split, image by image, and the measures computed from them."""
+"""The scores of a trained network for each image of a split, and metrics computed from them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -51,7 +51,7 @@ class Evaluation:
 
     @cached_property
     def labels(self) -> Tensor:
-        """(count,), int64."""
+        """The true labels, (count,), int64."""
         return self.split.images.labels[self.split.rows[: len(self.scores)]]
 
     @cached_property
@@ -65,7 +65,7 @@ class Evaluation:
         return probabilities(self.scores)
 
     def pixels(self, numbers: Tensor) -> Tensor:
-        """The images with these numbers in the split, (count, channels, height, width), uint8."""
+        """The images at these positions in the split, (count, channels, height, width), uint8."""
         return self.split.images.pixels[self.split.rows[numbers]]
 
     @cached_property
@@ -77,7 +77,7 @@ class Evaluation:
     def calibration_error(self) -> float:
         """Expected calibration error, 0..1, with 15 bins of equal width (Guo et al., 2017).
 
-        The mean difference between the probability of the predicted label and the share of right predictions.
+        The mean difference between confidence (the probability of the predicted label) and accuracy over the bins.
         """
         found = multiclass_calibration_error(
             self.probabilities, self.labels, len(self.class_names), n_bins=CALIBRATION_BINS
@@ -99,7 +99,7 @@ class Evaluation:
         ]
 
     def as_json(self) -> dict[str, Any]:
-        """The loss, the metrics and every measure."""
+        """The content of result.json: the loss and all metrics."""
         return {
             "split": self.name,
             **self.reported,

@@ -1,4 +1,4 @@
-"""How the pictures of a run are drawn: grids of images, matrices and curves."""
+"""Draws the figures of a run: grids of images, matrices and curves."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,17 +14,17 @@ from torch import Tensor
 
 from src.metrics import TITLES
 
-# Colours for readers with any colour vision (Okabe and Ito, 2008; viridis; and a scale from red to blue).
+# Colours that suit colour-blind readers (Okabe and Ito, 2008; viridis; and a scale from red to blue).
 BLUE, MARK = "#0072B2", "#D55E00"
 SPLIT_COLOURS = {"train": MARK, "val": BLUE}
 SEQUENTIAL, DIVERGING = "viridis", "RdBu_r"
-COLUMNS, COLUMNS_OF_FEW = 8, 5  # images side by side; fewer if they fill at most two rows
+COLUMNS, COLUMNS_OF_FEW = 8, 5  # images in a row; the second number if these fill at most two rows
 GAP = 2  # pixels between images
-INCHES_A_LETTER = 0.08  # the widest letters of a title
-LARGEST_SIDE = 64  # pixels of an image as it is shown
-CLIPPED_AT = 0.995  # this share of the weights lies within the colour scale; outliers would make all others pale
-MOST_FOR_QUANTILE = 16_000_000  # numbers, torch's limit
-MOST_WITH_TEXT = 20  # classes of a confusion matrix
+INCHES_A_LETTER = 0.08  # of a title
+LARGEST_SIDE = 64  # pixels; larger images are subsampled
+CLIPPED_AT = 0.995  # the quantile of the weights that ends the colour scale; outliers would make all others pale
+MOST_FOR_QUANTILE = 16_000_000  # numbers; the limit of torch.quantile
+MOST_WITH_TEXT = 20  # classes; larger confusion matrices have no text
 OPPOSITE = {"right": "left", "down": "up"}
 
 
@@ -37,7 +37,7 @@ def image_grid(pixels: Tensor, titles: Sequence[str], *, title: str, framed: Seq
 
 
 def grid_of_tiles(tiles: Tensor, titles: Sequence[str], *, title: str, framed: Sequence[bool] = ()) -> Figure:
-    """All tiles, (count, height, width, 3), on one pair of axes: axes for each tile would take seconds to draw."""
+    """Draws all tiles, (count, height, width, 3), on one Axes: one Axes for each tile would take seconds to draw."""
     count, height, width, _ = tiles.shape
     columns = min(COLUMNS if count > 2 * COLUMNS_OF_FEW else COLUMNS_OF_FEW, max(count, 1))
     rows = -(-max(count, 1) // columns)
@@ -67,7 +67,7 @@ def grid_of_tiles(tiles: Tensor, titles: Sequence[str], *, title: str, framed: S
 
 
 def weight_grid(weights: Tensor, titles: Sequence[str], *, title: str) -> Figure:
-    """Weights (count, channels, height, width) as images on a scale symmetric about zero: white, or grey in colour."""
+    """Weights (count, channels, height, width) as images on a symmetric scale: zero is white, or grey for colours."""
     limit = float(weights.abs().flatten().quantile(CLIPPED_AT)) if weights.numel() <= MOST_FOR_QUANTILE else 0.0
     limit = limit or float(weights.abs().max()) or 1.0
     if weights.shape[1] == 3:

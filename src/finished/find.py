@@ -30,13 +30,13 @@ def find(word: str, *, data: str | None = None) -> Path:
     if word in ("latest", "best"):
         completed = [run for run in read_runs(OUTPUTS) if run.completed]
         if not completed:
-            raise DataError(f"run={word}: no completed run is in {OUTPUTS}/. Train one: python -m src.train")
+            raise DataError(f"run={word}: there is no completed run in {OUTPUTS}/. Train one: python -m src.train")
         newest = max(completed, key=lambda run: (run.folder / METRICS_FILE).stat().st_mtime)
         return best_of(completed, data) if word == "best" else newest.folder
     if (folder / PLAN_FILE).is_file():
         return best_job(folder)
     if not (folder / CONFIG_FILE).is_file():
-        what = "holds no run" if folder.is_dir() else "is no folder"
+        what = "holds no run" if folder.is_dir() else "is not a folder"
         raise BadInput(f"run must be latest, best or the folder of a run or sweep, but {word} {what}. Try run=latest.")
     return folder
 
@@ -51,7 +51,7 @@ def best_of(completed: Sequence[SavedRun], data: str | None) -> Path:
     if data is None and len(by_data) > 1:
         raise BadInput(f"run=best needs a data set: {OUTPUTS}/ has runs of {names}. Add data={min(by_data)}.")
     if data is not None and data not in by_data:
-        raise DataError(f"run=best: no completed run of data={data} is in {OUTPUTS}/, but of {names}.")
+        raise DataError(f"run=best: {OUTPUTS}/ has no completed run of data={data}, only of {names}.")
     return max(by_data[data or names], key=lambda run: run.result[MONITOR]).folder
 
 

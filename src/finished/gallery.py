@@ -1,4 +1,4 @@
-"""The pictures of a finished run: which there are, and what each one shows."""
+"""The figures of a finished run, and the images and numbers that each one shows."""
 
 from pathlib import Path
 from typing import cast
@@ -24,9 +24,9 @@ NUM_SHIFTED = 2000  # images, enough for an accuracy to within a hundredth
 
 
 def draw_gallery(folder: Path, evaluation: Evaluation, parts: Rebuilt, run: FinishedRun) -> list[Path]:
-    """Draws every picture of a run into a folder, which is replaced as a whole; returns the files.
+    """Draws all figures of a run into a folder, which is replaced as a whole; returns the files.
 
-    `parts` hold the weights that were evaluated, on the CPU.
+    `parts` has the evaluated weights, on the CPU.
     """
     network = parts.task.network
     drawn = {
@@ -46,7 +46,7 @@ def draw_gallery(folder: Path, evaluation: Evaluation, parts: Rebuilt, run: Fini
 
 
 def spread(count: int, wanted: int) -> Tensor:
-    """Numbers below `count`, evenly spread, because a folder of images is sorted by class."""
+    """Evenly spaced indices below `count`: images from a folder are sorted by class, so the first ones would not do."""
     return torch.linspace(0, count - 1, min(wanted, count)).round().long()
 
 
@@ -58,7 +58,7 @@ def predictions(evaluation: Evaluation) -> Figure:
 
 
 def mistakes(evaluation: Evaluation) -> Figure:
-    """The wrong predictions, those with the highest probability first."""
+    """The wrong predictions, most confident first."""
     wrong = (evaluation.predicted != evaluation.labels).nonzero().flatten()
     confidence = evaluation.probabilities[wrong].amax(dim=1)
     numbers = wrong[confidence.argsort(descending=True, stable=True)[:NUM_MISTAKES]]
@@ -90,7 +90,7 @@ def shifts(evaluation: Evaluation, parts: Rebuilt) -> Figure:
 
 
 def shifted(pixels: Tensor, *, right: int, down: int) -> Tensor:
-    """Images moved by whole pixels, negative for left and up. Black (0) moves in, as in training."""
+    """Shifts images by whole pixels; negative is left and up. The gap is black (0), as in training."""
     height, width = pixels.shape[-2:]
     moved = torch.zeros_like(pixels)
     to_rows, from_rows = slice(max(0, down), height + min(0, down)), slice(max(0, -down), height - max(0, down))
@@ -101,7 +101,7 @@ def shifted(pixels: Tensor, *, right: int, down: int) -> Tensor:
 
 @torch.inference_mode()
 def accuracy(parts: Rebuilt, pixels: Tensor, labels: Tensor) -> float:
-    """The fraction of images whose highest score is that of their label, computed on the CPU."""
+    """The fraction of images that are predicted correctly, computed on the CPU."""
     network = parts.task.network.eval()
     dtype = next(network.parameters()).dtype
     guesses = [network(images.to(dtype)).argmax(dim=1) for images, _ in parts.data.batches_of(pixels)]
@@ -109,7 +109,7 @@ def accuracy(parts: Rebuilt, pixels: Tensor, labels: Tensor) -> float:
 
 
 def weights(network: Classifier, evaluation: Evaluation) -> dict[str, Figure]:
-    """The first layer's weights as images, one for each class or for some hidden units; none for other networks."""
+    """A figure of the first layer's weights, for each class or for some hidden units; empty for other networks."""
     shape = evaluation.split.images.pixels.shape[1:]
     if isinstance(network, OneLayer | SoftmaxRegressionScratch):
         rows = network.W.T if isinstance(network, SoftmaxRegressionScratch) else network.output.weight

@@ -1,4 +1,4 @@
-"""A finished run, measured on a split and drawn."""
+"""Evaluates a finished run on a split, and draws its figures."""
 
 import sys
 from collections.abc import Callable
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def evaluated(run: FinishedRun, split: str) -> tuple["Evaluation", Rebuilt]:
-    """The scores of a split, `val` or `test`, computed as in training, with the best checkpoint's weights."""
+    """Evaluates a split, `val` or `test`, as in training, with the weights of the best checkpoint."""
     from src.finished.evaluation import Evaluation, KeepScores
 
     keep = KeepScores()
@@ -31,9 +31,9 @@ def evaluated(run: FinishedRun, split: str) -> tuple["Evaluation", Rebuilt]:
 
 
 def draw_figures(folder: Path) -> bool:
-    """Draws a run's pictures into its folder and its event file, once; returns whether they are there.
+    """Draws a run's figures into its folder and its event file, unless they exist; returns whether they exist.
 
-    Errors are only reported, because the run itself is complete.
+    Errors are only printed, because the run itself is complete.
     """
     from src.finished.gallery import draw_gallery
     from src.run.event_file import append_pictures
@@ -54,7 +54,7 @@ def draw_figures(folder: Path) -> bool:
 
 
 def draw_figures_of_best(sweep_dir: Path) -> None:
-    """Draws the pictures of a sweep's best job, if its `figures` setting asks for them."""
+    """Draws the figures of a sweep's best job, if its `figures` setting asks for them."""
     entries = leaderboard([sweep_dir]).completed
     if entries and load_yaml(entries[0].best.folder / CONFIG_FILE).get("figures"):
         folder = entries[0].best.folder

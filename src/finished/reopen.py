@@ -1,4 +1,4 @@
-"""A finished run, reopened: its settings checked, and its data, network and trainer built again."""
+"""Reopens a finished run: checks its settings, and rebuilds its data, network and trainer."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class FinishedRun:
     """A completed run."""
 
     folder: Path  # the run's folder
-    settings: dict[str, Any]  # the settings it was trained with, nested, and those that were changed since
+    settings: dict[str, Any]  # nested settings from training, with the changes that were typed
     result: dict[str, Any]  # its metrics.json
 
     @property
@@ -50,7 +50,7 @@ class Rebuilt:
 
 
 def opened(folder: Path, changes: dict[str, Any] | None = None) -> FinishedRun:
-    """A completed run, with new values for some settings of its data or device, by their keys.
+    """Opens a completed run; `changes` maps keys of its data or device settings to new values.
 
     Raises:
         BadInput: the run is not completed, was made by another version, or a setting cannot be changed.
@@ -100,14 +100,14 @@ def another_version(folder: Path, result: Mapping[str, Any], reason: str) -> Bad
 
 
 def part(run: FinishedRun, name: str, kind: type, **arguments: Any) -> Any:
-    """A part of the run, built from its config. The folder may come from anywhere: only classes of src/ are built."""
+    """Builds a part of a run from its config. Only classes of src/ are built: the folder may come from anywhere."""
     config = run.settings[name]
     targets = [key for key in flat(config) if key.endswith("_target_")]
     if targets != ["_target_"] or not str(config["_target_"]).startswith("src."):
-        raise another_version(run.folder, run.result, f"{name} is to be built by something else than a class of src/")
+        raise another_version(run.folder, run.result, f"{name} is not built by a class of src/")
     try:
         if not issubclass(resolve_name(config["_target_"]), kind):
-            raise TypeError(f"{config['_target_']} is no {kind.__name__}")
+            raise TypeError(f"{config['_target_']} is not a {kind.__name__}")
         return build(run.settings, name, **arguments)
     except (BadInput, TypeError, ValueError, KeyError, ImportError, AttributeError) as error:
         raise another_version(run.folder, run.result, str(error)) from error
@@ -127,7 +127,7 @@ def rebuilt(run: FinishedRun, *callbacks: "Callback") -> Rebuilt:
     network: Classifier = part(run, "model", Classifier, image_shape=shape, num_classes=num_classes)
     task = ClassificationTask(network, num_classes=num_classes)
     check_fits(run, task)
-    # With the number of threads of training, sums are rounded alike.
+    # With the same number of threads as in training, sums are rounded in the same way.
     threads = run.settings["threads"]
     threads = run.result.get("threads", 1) if threads == "auto" else threads
     prepare_torch(threads, run.settings["matmul_precision"], multiply_adds=0)
@@ -147,7 +147,7 @@ def trainer_of(run: FinishedRun, callbacks: "tuple[Callback, ...]") -> "Trainer"
 
 
 def check_fits(run: FinishedRun, task: "ClassificationTask") -> None:
-    """Checks that the checkpoint has the names and shapes of the task's tensors."""
+    """Checks that the tensors of the checkpoint have the names and shapes of the task's tensors."""
     from src.run.checkpoints import load
 
     weights = load(run.checkpoint, way_out=WAY_OUT).get("state_dict", {})
@@ -157,5 +157,5 @@ def check_fits(run: FinishedRun, task: "ClassificationTask") -> None:
         if expected.get(name) != found.get(name):
             raise DataError(
                 f"{run.checkpoint} does not fit the network of its run: {name} is {found.get(name, 'missing')} in it, "
-                f"and {expected.get(name, 'unknown')} by the config and what was typed. {WAY_OUT}"
+                f"but {expected.get(name, 'unknown')} by the config and the typed settings. {WAY_OUT}"
             )

@@ -32,10 +32,10 @@ def checkpoint_to_resume(run_dir: Path) -> Path | None:
 
 
 def load(path: Path, *, way_out: str) -> dict[str, Any]:
-    """A checkpoint's content: tensors, numbers and text. Nothing in the file is executed.
+    """Loads a checkpoint: tensors, numbers and text. Nothing in the file is executed.
 
     Raises:
-        DataError: it is missing or cannot be read; the text ends with `way_out`.
+        DataError: the file is missing or cannot be read; the message ends with `way_out`.
     """
     try:
         checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
@@ -47,10 +47,10 @@ def load(path: Path, *, way_out: str) -> dict[str, Any]:
 
 
 class WholeFiles(TorchCheckpointIO):
-    """Writes checkpoints whole or not at all.
+    """Writes checkpoints atomically.
 
-    Lightning's own class writes to the system's temporary folder first. If that is on another file system, it then
-    overwrites the checkpoint in place: a kill leaves half a file, and hard links to it change too.
+    Lightning's own class first writes to the system's temporary folder. If that is on another file system, it then
+    overwrites the checkpoint in place: a killed process leaves half a file, and hard links to it change too.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
@@ -63,7 +63,7 @@ class WholeFiles(TorchCheckpointIO):
 
 
 class KeepBest(ModelCheckpoint):
-    """Keeps the first epoch with the best `MONITOR` as best.ckpt: here alone it is decided which epoch is best."""
+    """Keeps the first epoch with the best `MONITOR` as best.ckpt. Only this class decides which epoch is best."""
 
     def __init__(self, run_dir: Path) -> None:
         self.path = run_dir / BEST_CHECKPOINT
@@ -73,12 +73,12 @@ class KeepBest(ModelCheckpoint):
             monitor=MONITOR,
             mode="max",
             enable_version_counter=False,
-            # At the end of the training epoch, when a loss that is not finite has already ended the run.
+            # At the end of the training epoch: a loss that is not finite has then already ended the run.
             save_on_train_epoch_end=True,
         )
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restores the best score. The run's folder, and best.ckpt in it, may have been moved since.
+        """Restores the best score, but not the saved paths: the run's folder may have been moved.
 
         Private: the keys of `ModelCheckpoint.state_dict` of lightning 2.6.6.
         """
@@ -88,16 +88,15 @@ class KeepBest(ModelCheckpoint):
     def score(self) -> float:
         """The best `MONITOR` so far."""
         if self.best_model_score is None:
-            raise BadInput("no epoch was validated, so there is no best one. Remove what keeps the trainer from it.")
+            raise BadInput("no epoch was validated, so there is no best epoch. Remove what prevents validation.")
         return float(self.best_model_score)
 
 
 class KeepLast(Checkpoint):
     """Keeps the newest epoch as last.ckpt.
 
-    If the epoch has just become best.ckpt, last.ckpt is a hard link to that file, so that nothing is written twice.
-    (`ModelCheckpoint`'s `save_last` skips epochs that are no new best.) It needs `WholeFiles`, which never writes into
-    an existing file.
+    If the epoch was just saved as best.ckpt, last.ckpt is a hard link to it. This needs `WholeFiles`: it never writes
+    into an existing file. (`save_last` of `ModelCheckpoint` skips epochs that are not a new best.)
     """
 
     def __init__(self, run_dir: Path, best: ModelCheckpoint) -> None:
@@ -125,7 +124,7 @@ def link(path: Path, other: Path) -> None:
 
 
 class RandomState(Callback):
-    """Keeps the state of the random generators in every checkpoint, so that a resumed run draws the same numbers."""
+    """Saves the state of the random generators in every checkpoint, so that a resumed run draws the same numbers."""
 
     def __init__(self) -> None:
         self.loaded: dict[str, Any] = {}

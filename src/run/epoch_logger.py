@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 class EpochLogger(Logger):
     """A Lightning logger that gathers the metrics of an epoch, training and validation, into one row.
 
-    A row is also printed as a line with "epoch 3/10"; a `quiet` run's lines go to train.log alone.
+    Each row is also printed as a line with "epoch 3/10"; with `quiet`, the line goes only to train.log.
     """
 
     def __init__(self, history: History, events: EventFile, *, max_epochs: int, quiet: bool = False) -> None:
@@ -26,8 +26,8 @@ class EpochLogger(Logger):
         self.events = events
         self.max_epochs = max_epochs
         self.line_log = logs.details if quiet else log
-        self.lr = 0.0  # of the coming row
-        self.pending: Row = {}  # the metrics of an epoch whose row is not complete
+        self.lr = 0.0  # the learning rate of the next row
+        self.pending: Row = {}  # metrics of the next row, which is not complete
         self.row_started = time.perf_counter()
 
     @property
@@ -39,7 +39,7 @@ class EpochLogger(Logger):
         return ""
 
     def log_metrics(self, metrics: Row, step: int | None = None) -> None:
-        """Takes the metrics of one split at the end of epoch `step`. The training split comes last."""
+        """Gets the metrics of one split at the end of epoch `step`; the training metrics come last."""
         completes_row = "train/loss" in metrics and step is not None
         if completes_row:
             metrics = metrics | {"lr": self.lr}
@@ -51,17 +51,17 @@ class EpochLogger(Logger):
             self.print(row)
 
     def log_hyperparams(self, params: object, *args: object, **kwargs: object) -> None:
-        """Nothing: the run's settings are in .hydra/."""
+        """Does nothing, because the run's settings are in .hydra/."""
 
     @rank_zero_only
     def print(self, row: Row) -> None:
         seconds = time.perf_counter() - self.row_started
-        with tqdm.external_write_mode():  # a progress bar makes room
+        with tqdm.external_write_mode():  # hides a progress bar meanwhile
             self.line_log.info("epoch %d/%d   %s%.1f s", row["epoch"], self.max_epochs, splits_of(row), seconds)
         self.row_started = time.perf_counter()
 
     def finalize(self, status: str) -> None:
-        """Lightning calls this at the end of the fit and of the test, or when one of them has failed."""
+        """Lightning calls this at the end of the fit and of the test, or when one of them fails."""
         if status == "success":
             self.events.flush()
         else:
@@ -69,7 +69,7 @@ class EpochLogger(Logger):
 
 
 def splits_of(row: Row) -> str:
-    """`train loss 0.4498 acc 0.8492   val loss 0.4591 acc 0.8408   `, without splits that the row does not have."""
+    """`train loss 0.4498 acc 0.8492   val loss 0.4591 acc 0.8408   `; splits that are not in the row are left out."""
     parts: dict[str, str] = {}
     for name, value in row.items():
         split, slash, metric = name.partition("/")

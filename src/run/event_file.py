@@ -1,4 +1,4 @@
-"""A run's TensorBoard event file: its curves, its row in the HPARAMS tab, its pictures."""
+"""A run's TensorBoard event file: curves, a row in the HPARAMS tab, and pictures."""
 
 import time
 import warnings
@@ -21,9 +21,9 @@ PATTERN = "events.out.tfevents.*"
 
 
 class EventFile:
-    """The one event file of a run, written by the first process. The x axis of every curve is the epoch.
+    """The only event file of a run, written by the first process. The x axis of every curve is the epoch.
 
-    The rows in `history`, which a resumed run has from the start, are drawn again.
+    In a resumed run, the rows in `history` are written again.
     """
 
     def __init__(self, folder: Path, history: History) -> None:
@@ -36,7 +36,7 @@ class EventFile:
             with suppress(PermissionError):  # on Windows, while TensorBoard reads it
                 earlier.unlink()
         writer = SummaryWriter(str(self.folder), flush_secs=10)
-        # The CUSTOM SCALARS tab has training and validation in one chart.
+        # The CUSTOM SCALARS tab shows training and validation in one chart.
         charts = {title: ["Multiline", [f"train/{name}", f"val/{name}"]] for name, title in TITLES.items()}
         writer.add_custom_scalars({"by epoch": charts})
         for row in self.history.rows:
@@ -52,8 +52,8 @@ class EventFile:
 
     @rank_zero_only
     def add_hyperparameters(self, values: Mapping[str, Any], metrics: Mapping[str, float], *, epoch: int) -> None:
-        """Gives a completed run its row in the HPARAMS tab: its hyperparameters by column, and results."""
-        # Their tags differ from those of curves: TensorBoard drops a curve whose tag is also a result here.
+        """Writes the row of a completed run in the HPARAMS tab: its hyperparameters and its results."""
+        # The tags differ from the tags of curves: TensorBoard drops a curve if its tag is also used here.
         final = {f"hp/{split}_{name}": metrics[f"{split}/{name}"] for split in ("val", "test") for name in METRICS}
         for summary in hparams_summaries(values, final):
             write_summary(self.writer, summary)
@@ -73,7 +73,7 @@ class EventFile:
 
     @rank_zero_only
     def close(self) -> None:
-        """Writes what is left. Later metrics would open a second file."""
+        """Writes all pending data and closes the file. Later metrics would open a second file."""
         self.writer.close()
 
 
@@ -97,7 +97,7 @@ def write_summary(writer: SummaryWriter, summary: Any) -> None:
 
 
 def append_pictures(files: Iterable[Path], run_dir: Path, *, epoch: int) -> None:
-    """Adds PNG files to the event file of a completed run, for the IMAGES tab; a run without event file gets none.
+    """Adds PNG files to the event file of a completed run, for the IMAGES tab. Does nothing without an event file.
 
     Private: the protocol buffers and `RecordWriter` of tensorboard 2.21. A `SummaryWriter` would open a second file.
     """

@@ -12,14 +12,14 @@ from src.run.history import Row, row_of
 
 
 class FitState(Callback):
-    """Keeps what Lightning's checkpoints lack: the rows so far, the time taken and the images counted.
+    """Saves in every checkpoint what Lightning does not: the rows, the training time and the number of images.
 
     It also gives the logger the learning rate at the start of each epoch.
     """
 
     def __init__(self, logger: EpochLogger) -> None:
         self.logger = logger
-        self.train_seconds = 0.0  # wall time of the fit, validation included, loading and testing not
+        self.train_seconds = 0.0  # wall time of training and validation, without loading and testing
         self.epoch_has_ended = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -54,7 +54,7 @@ class FitState(Callback):
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         if trainer.state.fn != TrainerFn.FITTING:
-            return  # testing with the best epoch's weights
+            return  # the weights are loaded for testing
         history = checkpoint["history"]
         self.train_seconds = history["train_seconds"]
         self.logger.history.restore(history["rows"])

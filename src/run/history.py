@@ -1,4 +1,4 @@
-"""The course of a run, one row for each epoch: in memory and in metrics.csv."""
+"""The history of a run, one row for each epoch, in memory and in metrics.csv."""
 
 import csv
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from src.files import whole
 from src.metrics import COLUMNS
 from src.run.result import CURVES_FILE
 
-Row = dict[str, float]  # by `COLUMNS`; an epoch without validation has no `val/` values
+Row = dict[str, float]  # keys are from `COLUMNS`; an epoch without validation has no `val/` values
 
 
 class History:
@@ -28,7 +28,7 @@ class History:
             self.append(row)
 
     def restore(self, rows: Sequence[Row]) -> None:
-        """Starts from the rows of a checkpoint; later ones are dropped from the file."""
+        """Restores the rows of a checkpoint; later rows are removed from the file."""
         self.rows = list(rows)
         self.rewrite()
 

@@ -5,8 +5,7 @@ from typing import Any
 
 from src.settings import is_result
 
-# Each column and the setting it shows. Every run has all of them, because TensorBoard takes the columns for all runs
-# from any one run.
+# Maps columns to settings. Every run has all columns, because TensorBoard takes them from any one of the runs.
 COLUMNS = {
     "model": "model",
     "data": "data",
@@ -23,9 +22,9 @@ COLUMNS = {
 
 
 def hyperparameters(settings: Mapping[str, Any], choices: Mapping[str, str], typed: Iterable[str]) -> dict[str, Any]:
-    """What the HPARAMS tab shows of a run: text and numbers; an empty text for a setting that the run does not have.
+    """The values of a run in the HPARAMS tab: text or numbers, and empty text for a setting that the run does not have.
 
-    `choices` has the name of the choice in each group; the keys in `typed` get more columns.
+    `choices` maps each group to its choice; each key in `typed` gets a column too.
     """
     known = {**settings, **choices}
     others = {key: key for key in typed if key in settings and is_result(key) and key not in COLUMNS.values()}

@@ -1,10 +1,8 @@
-"""Where the lines of a run go: other loggers than these write to stdout and train.log.
-
-conf/hydra/job_logging/lab.yaml sets them up.
+"""The loggers of a run, set up by conf/hydra/job_logging/lab.yaml. Other loggers write to stdout and train.log.
 
 Attributes:
-    details: to train.log alone.
-    failure: to stderr and train.log.
+    details: writes only to train.log.
+    failure: writes to stderr and train.log.
 """
 
 import logging
@@ -15,9 +13,9 @@ failure = logging.getLogger("failure")
 
 
 def quiet_lightning() -> None:
-    """Keeps Lightning's tips and notices out of the output; its warnings go where ours go.
+    """Silences Lightning's tips and notices, and sends its warnings to the handlers that Hydra has set up.
 
-    When Lightning is imported it adds handlers of its own to its loggers, beside those that Hydra has set up.
+    Lightning adds its own handlers to its loggers when it is imported.
 
     Private: the names of the loggers and the texts of the warnings of lightning 2.6.6.
     """

@@ -22,7 +22,7 @@ class Progress(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         loader: Any = trainer.train_dataloader
-        share = trainer.num_training_batches / len(loader)  # of an epoch that is trained
+        share = trainer.num_training_batches / len(loader)  # the trained fraction of an epoch
         per_epoch = round(len(data.splits["train"]) * share / trainer.world_size)
         self.ended = Event()
         self.thread = Thread(target=self.draw, args=(trainer, pl_module), name="progress", daemon=True)
@@ -48,7 +48,7 @@ class Progress(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.ended.set()
         if self.thread.is_alive():
-            self.thread.join()  # so that it does not draw after the bar is wiped
+            self.thread.join()  # so that it does not draw after the bar is closed
         self.bar.close()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:

@@ -1,4 +1,4 @@
-"""The result of a run, in metrics.json, and how the run ended."""
+"""The result of a run in metrics.json: its metrics if it completed, or the reason if it did not."""
 
 import logging
 import os
@@ -23,7 +23,7 @@ LOCK_FILE = ".hydra/lock"
 CONFIG_FILE = ".hydra/config.yaml"
 OVERRIDES_FILE = ".hydra/overrides.yaml"
 FIGURES = "figures"
-EXAMPLES = "figures/examples"  # images as files, to try predicting on
+EXAMPLES = "figures/examples"  # image files to try src.predict with
 PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "hydra-core")
 log = logging.getLogger(__name__)
 
@@ -35,13 +35,13 @@ class RunResult:
     metrics: dict[str, float]  # loss and metrics (0..1) of `val` and `test`, both with the best checkpoint's weights
     best_epoch: int  # the epoch of the best checkpoint, from 1
     epochs: int  # number of epochs trained
-    train_seconds: float  # wall time of the fit, validation included, loading and testing not
+    train_seconds: float  # wall time of training and validation, without loading and testing
     images_per_second: float  # training images per second of `train_seconds`
     num_parameters: int  # number of trainable parameters
     device: str  # where the network was trained
     threads: int  # number of CPU threads
     data_source: str  # where the images were found
-    validation: str  # what `val` is, `train split` or `official test`
+    validation: str  # the images behind `val`: `train split` or `official test`
 
     def as_json(self) -> dict[str, Any]:
         """The result as the keys of metrics.json."""
@@ -50,12 +50,12 @@ class RunResult:
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What metrics.json says about a run beside its result, and where failures are reported."""
+    """Facts about a run that metrics.json has in addition to its result, and how failures are reported."""
 
     folder: Path  # the run's folder
     seed: int  # the run's seed
-    overrides: list[str]  # what was typed, without Hydra's own overrides
-    quiet: bool = False  # whether failures go to train.log alone, since a sweep reports them
+    overrides: list[str]  # the typed overrides, without Hydra's own
+    quiet: bool = False  # whether failures go only to train.log, because the sweep reports them
     may_be_requeued: bool = False  # whether the launcher can queue the run again, as submitit does on preemption
 
     def write(self, status: str, **facts: Any) -> None:
@@ -64,12 +64,12 @@ class RunFacts:
 
 
 def record(work: Callable[[], RunResult], run: RunFacts) -> int:
-    """Does a run's work and writes metrics.json, however it ends; returns the exit code.
+    """Does a run's work and writes metrics.json, even if the work fails; returns the exit code.
 
-    A second process with the same folder waits, and then finds the run completed.
+    A second process with the same folder waits, and does nothing if the run is then completed.
 
     Raises:
-        SystemExit: on Ctrl-C or SIGTERM, after metrics.json was written.
+        SystemExit: on Ctrl-C or SIGTERM, after writing metrics.json; if submitit requeues the job, without writing.
     """
     (run.folder / LOCK_FILE).parent.mkdir(exist_ok=True)
     with exclusive(run.folder / LOCK_FILE, f"running {run.folder.name}"):
@@ -77,7 +77,7 @@ def record(work: Callable[[], RunResult], run: RunFacts) -> int:
             return 0
         (run.folder / METRICS_FILE).unlink(missing_ok=True)  # from an earlier start
         try:
-            provenance()  # now: a commit while the run trains does not change its code
+            provenance()  # cached now, because a commit during training does not change the code that runs
             run.write("completed", **work().as_json())
         except BaseException as error:
             if run.may_be_requeued and is_requeue(error):
@@ -114,12 +114,12 @@ def stopped_by(error: BaseException) -> str | None:
     """The name of the signal that ended a run; None if it was another error."""
     if isinstance(error, Stopped):
         return "SIGTERM" if error.code == 143 else "Ctrl-C"
-    # Lightning's own exceptions, if SIGTERM was left to the launcher.
+    # Python's and Lightning's exceptions, where SIGTERM is left to the launcher.
     return {"KeyboardInterrupt": "Ctrl-C", "SIGTERMException": "SIGTERM"}.get(type(error).__name__)
 
 
 def is_requeue(error: BaseException) -> bool:
-    """Whether submitit ends the process because it has queued the job again.
+    """Whether submitit ends this process because it has queued the job again.
 
     Private: the exit codes of submitit 1.5.4.
     """
@@ -127,7 +127,7 @@ def is_requeue(error: BaseException) -> bool:
 
 
 def read_result(run_dir: Path) -> dict[str, Any]:
-    """The content of a run's metrics.json; empty if there is none, a failure if it is damaged."""
+    """The content of a run's metrics.json; empty if there is none, a failed result if the file is damaged."""
     try:
         result = read_json(run_dir / METRICS_FILE)
     except ValueError as error:
@@ -138,7 +138,7 @@ def read_result(run_dir: Path) -> dict[str, Any]:
 
 
 def typed_overrides(run_dir: Path) -> list[str]:
-    """What was typed for a run, without Hydra's own overrides; empty if its file is missing or damaged."""
+    """The typed overrides of a run, without Hydra's own; empty if their file is missing or damaged."""
     typed = load_yaml(run_dir / OVERRIDES_FILE)
     return [str(text) for text in typed] if isinstance(typed, list) else []
 
@@ -155,7 +155,7 @@ def outcome(result: dict[str, Any]) -> str:
 
 @cache  # the code that a process runs does not change
 def provenance() -> dict[str, Any]:
-    """What produced a result: versions, git commit, and whether files had changed since that commit."""
+    """The provenance of a result: versions, git commit, and whether there were uncommitted changes."""
     commit = git("rev-parse", "HEAD")
     return {
         "versions": {"python": platform.python_version()} | {package: version(package) for package in PACKAGES},
@@ -165,7 +165,7 @@ def provenance() -> dict[str, Any]:
 
 
 def git(*arguments: str) -> str | None:
-    """What git prints about this project's own checkout; None without git or outside a checkout."""
+    """The output of a git command in this project's checkout; None without git or outside a checkout."""
     here = Path(__file__).resolve().parent
     try:
         done = subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, check=True)
@@ -175,7 +175,7 @@ def git(*arguments: str) -> str | None:
 
 
 def report(run_dir: Path, *, quiet: bool) -> None:
-    """Logs how a completed run ended and what to type next; with `quiet` to train.log alone."""
+    """Logs how a completed run ended and what to type next; with `quiet`, only to train.log."""
     write = logs.details.info if quiet else log.info
     result, folder = read_result(run_dir), typeable(run_dir)
     write(

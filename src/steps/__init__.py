@@ -1,1 +1,1 @@
-"""How a training step is computed fast. The only room that touches Lightning's insides."""
+"""Fast training steps. The only package that reaches into Lightning's training loop."""

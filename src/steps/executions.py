@@ -1,7 +1,6 @@
-"""Executions: many optimizer steps as one step of Lightning's, so that its loop runs once for all of them.
+"""Executions: many optimizer steps in one step of Lightning's loop.
 
-`steps_per_execution` is Keras's term. Lightning's loop takes about half a millisecond, as long as a step of softmax
-regression.
+A step of the loop takes about 0.5 ms, as long as an optimizer step of softmax regression. The term is Keras's.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,12 +16,12 @@ from torch import Tensor
 from src.errors import BadInput
 
 Batch = tuple[Tensor, Tensor]  # images (batch, channels, height, width), labels (batch,)
-MOST_STEPS = 256  # in one execution: a fifth of a second for the smallest networks
-PRECISIONS = ("64-true", "32-true", "16-true", "bf16-true", "bf16-mixed")  # those without a gradient scaler
+MOST_STEPS = 256  # in one execution: 0.2 s for the smallest networks
+PRECISIONS = ("64-true", "32-true", "16-true", "bf16-true", "bf16-mixed")  # without a gradient scaler
 
 
 class Execution:
-    """Consecutive batches for one step of Lightning's. Each batch is made when it is asked for."""
+    """Consecutive batches for one step of Lightning's loop. Each batch is made on demand."""
 
     def __init__(self, batches: Iterator[Batch], count: int) -> None:
         self.batches = batches
@@ -39,7 +38,7 @@ class Executions:
     """A loader of executions of `steps` batches each; the last one of an epoch may have fewer."""
 
     def __init__(self, loader: Any, steps: int) -> None:
-        self.loader = loader  # of batches, such as `src.datasets.loader.Batches`
+        self.loader = loader  # yields batches, such as `src.datasets.loader.Batches`
         self.steps = steps
         self.sampler, self.batch_sampler = loader.sampler, None  # Lightning looks here for set_epoch
 
@@ -68,10 +67,10 @@ def steps_of_fit(trainer: Trainer) -> int:
 
 
 def steps_per_execution(wanted: int | Literal["auto"], trainer: Trainer) -> int:
-    """The number of optimizer steps that this trainer can take at once; `auto` takes many if it can.
+    """Number of optimizer steps in one execution; `auto` is `MOST_STEPS` if the trainer allows it, else 1.
 
     Raises:
-        BadInput: several are wanted, but Lightning must see each one.
+        BadInput: `wanted` is above 1, but Lightning must see every step.
     """
     reason = needs_every_step(trainer)
     if wanted == "auto":
@@ -83,7 +82,7 @@ def steps_per_execution(wanted: int | Literal["auto"], trainer: Trainer) -> int:
 
 
 def needs_every_step(trainer: Trainer) -> str | None:
-    """The setting because of which Lightning must see every optimizer step, or None. Most of them count batches."""
+    """The setting for which Lightning must see every optimizer step, or None. Most such settings count batches."""
     settings = {
         "trainer.accumulate_grad_batches": trainer.accumulate_grad_batches != 1,
         "trainer.max_steps": trainer.max_steps != -1,
@@ -91,21 +90,21 @@ def needs_every_step(trainer: Trainer) -> str | None:
         "trainer.max_time": any(isinstance(callback, Timer) for callback in trainer.callbacks),  # type: ignore[attr-defined]
         "trainer.val_check_interval": is_part(getattr(trainer, "val_check_interval", "a time")),
         "trainer.precision": trainer.precision not in PRECISIONS,
-        "trainer.strategy": type(trainer.strategy) is not SingleDeviceStrategy,  # others share gradients at each step
+        "trainer.strategy": type(trainer.strategy) is not SingleDeviceStrategy,  # others sync gradients at every step
         "trainer.profiler": not isinstance(trainer.profiler, PassThroughProfiler),  # type: ignore[attr-defined]
     }
     return next((name for name, needs in settings.items() if needs), None)
 
 
 def is_part(of_an_epoch: float | str | None) -> bool:
-    """Whether one of Lightning's limits, a count, a share or a time, can mean less than all batches of an epoch."""
+    """Whether a limit of Lightning's (a count, a fraction or a time) can mean less than a whole epoch."""
     return of_an_epoch is not None and (isinstance(of_an_epoch, int) or of_an_epoch != 1.0)
 
 
 def check_same_executions(state: Mapping[str, int], steps: int, *, num_batches: int) -> None:
-    """Checks that a fit which resumes in the middle of an epoch has the executions it was saved with.
+    """Checks that a fit resumed in the middle of an epoch has the `steps_per_execution` of its checkpoint.
 
-    Lightning counts in executions how much of the epoch is left. `state` is the data module's in the checkpoint.
+    Lightning counts its position in the epoch in executions. `state` is the data module's state in the checkpoint.
     """
     before = state["steps_per_execution"]
     if 0 < state["batches"] < num_batches and before != steps:

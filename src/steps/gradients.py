@@ -1,4 +1,4 @@
-"""Loss, scores and gradients of one batch: operation by operation, or on a GPU as one captured graph."""
+"""Computes the loss, scores and gradients of one batch, eagerly or on a GPU with a captured CUDA graph."""
 
 import logging
 from collections.abc import Callable
@@ -11,19 +11,19 @@ from torch import Tensor
 
 from src.networks import Classifier
 
-WARM_UP = 3  # passes before a capture, in which libraries allocate and choose; as many as torch's own capture makes
-Context = Callable[[], AbstractContextManager[Any]]  # of a forward pass: autocast if the precision is mixed
+WARM_UP = 3  # passes before the capture, in which libraries allocate memory and select kernels; as many as in torch
+Context = Callable[[], AbstractContextManager[Any]]  # of a forward pass: autocast for mixed precision
 log = logging.getLogger(__name__)
 
 
 def gradients_of(network: Classifier, trainer: Trainer, *, captured: bool) -> "Gradients | CapturedGradients":
-    """What computes the gradients of a batch in the trainer's precision."""
+    """Makes the object that computes gradients in the trainer's precision."""
     make = CapturedGradients if captured else Gradients
     return make(network, trainer.precision_plugin.train_step_context)
 
 
 class Gradients:
-    """Gradients of the parameters, by autograd; `context` is entered around each forward pass."""
+    """Computes the gradients of the parameters by autograd; `context` is entered around each forward pass."""
 
     def __init__(self, network: Classifier, context: Context) -> None:
         self.network = network
@@ -35,14 +35,14 @@ class Gradients:
         with self.context():
             scores = self.network(images)
             loss = self.network.loss(scores=scores, labels=labels)
-        for parameter in self.parameters:  # `zero_grad` would collect them again at each step
+        for parameter in self.parameters:  # `zero_grad` would collect the parameters at every step
             parameter.grad = None
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach(), scores.detach()
 
 
 class CapturedGradients:
-    """The same from a CUDA graph: one launch instead of dozens.
+    """Computes the same as `Gradients` with a CUDA graph: one launch instead of dozens.
 
     The first batch fixes the shape. Batches of another shape, and all batches if the capture fails, go to `Gradients`.
     """
@@ -55,7 +55,7 @@ class CapturedGradients:
 
     def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Like `Gradients`."""
-        if self.graph is None and not self.failed and not torch.is_anomaly_enabled():  # it looks at every tensor
+        if self.graph is None and not self.failed and not torch.is_anomaly_enabled():  # it reads every tensor
             self.capture(images, labels)
         if self.graph is None or images.shape != self.images.shape:
             return self.eager(images, labels)
@@ -67,7 +67,7 @@ class CapturedGradients:
         return self.loss.clone(), self.scores.clone()
 
     def capture(self, images: Tensor, labels: Tensor) -> None:
-        """Records the passes of one batch; weights, running statistics and random numbers stay as they were."""
+        """Captures the passes of one batch. Weights, running statistics and the random state do not change."""
         self.images, self.labels = images.clone(), labels.clone()
         before = [buffer.clone() for buffer in self.network.buffers()]
         random_state = torch.cuda.get_rng_state(images.device)
@@ -79,14 +79,14 @@ class CapturedGradients:
                 for _ in range(WARM_UP):
                     self.eager(self.images, self.labels)
             stream.wait_stream(side)
-            self.network.zero_grad()  # so that the graph creates gradients of its own instead of adding to these
+            self.network.zero_grad()  # so that the graph creates its own gradients instead of adding to these
             with torch.cuda.graph(graph):
                 self.loss, self.scores = self.eager(self.images, self.labels)
             self.gradients = [(parameter, parameter.grad) for parameter in self.network.parameters()]
             self.graph = graph
         except RuntimeError as error:
             self.failed = True
-            torch.cuda.set_stream(stream)  # a capture that fails leaves its own stream current
+            torch.cuda.set_stream(stream)  # a failed capture leaves its own stream current
             log.warning("training continues without a CUDA graph: %s", str(error).partition("\n")[0])
         finally:
             torch.cuda.set_rng_state(random_state, images.device)

@@ -1,4 +1,4 @@
-"""Optimizer steps outside Lightning's loop, the same as Lightning makes them for one device."""
+"""Optimizer steps outside Lightning's loop, equal to Lightning's own steps on one device."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, cast
@@ -16,7 +16,7 @@ Count = Callable[[Tensor, Tensor, Tensor], None]  # loss, scores, labels
 def train_on(batches: Iterable[Batch], task: LightningModule, *, gradients: Compute, count: Count) -> None:
     """Makes one optimizer step for each batch, and steps the task's scheduler.
 
-    `gradients` computes those of a batch, and `count` gets its loss, scores and labels.
+    `gradients` computes the gradients of a batch; `count` is called with its loss, scores and labels.
     """
     trainer, optimizer = task.trainer, task.trainer.optimizers[0]
     scheduler = cast(LRScheduler | None, task.lr_schedulers())
@@ -34,14 +34,14 @@ def train_on(batches: Iterable[Batch], task: LightningModule, *, gradients: Comp
 
 
 def as_input(batch: Batch, trainer: Trainer) -> Batch:
-    """A batch in the trainer's precision. Lightning converts the batches it gets itself."""
+    """Converts a batch of an execution to the trainer's precision; Lightning does so for other batches."""
     return cast(Batch, trainer.precision_plugin.convert_input(batch))
 
 
 def step_counter(trainer: Trainer) -> Any:
-    """Lightning's count of optimizer steps, from which `global_step`, checkpoints and schedulers go.
+    """Lightning's count of optimizer steps, which `global_step`, checkpoints and schedulers depend on.
 
     Private: `fit_loop.epoch_loop.automatic_optimization.optim_progress` of lightning 2.6.6. The public way, manual
-    optimization, is slower and has neither clipping nor half precision.
+    optimization, is slower and does not support `gradient_clip_val`.
     """
     return trainer.fit_loop.epoch_loop.automatic_optimization.optim_progress.optimizer.step

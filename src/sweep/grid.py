@@ -13,9 +13,9 @@ from src.sweep.leaderboard import Entry, Leaderboard, as_number
 from src.sweep.plan import Plan
 from src.tables import as_text
 
-BAR = 30  # characters
-MORE = 2  # values beyond the edge
-LARGEST_RATIO = 10.0  # of a value to the one before
+BAR = 30  # characters of the longest bar
+MORE = 2  # values to try beyond the edge
+LARGEST_RATIO = 10.0  # of neighbouring values beyond the edge
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,7 @@ class Grid:
 
     keys: list[str]  # one or two
     axes: list[list[str]]  # the values of each key as typed, from the lowest to the highest
-    # a table of entries for each combination of the other keys' values, by the combination's name
-    panels: dict[str, dict[tuple[str, ...], Entry]]
+    panels: dict[str, dict[tuple[str, ...], Entry]]  # text of the other keys' values -> values of `keys` -> entry
     best: Entry  # the best entry of all
 
     def cell(self, entry: Entry | None) -> str:
@@ -37,7 +36,7 @@ class Grid:
 
 
 def numeric_keys(board: Leaderboard) -> list[str]:
-    """The keys, without the seed, that have several values and only numbers."""
+    """The keys with several values that are all numbers, without the seed."""
 
     def is_numeric(key: str) -> bool:
         values = {entry.values[key] for entry in board.entries}
@@ -69,7 +68,7 @@ def values_of(entries: Sequence[Entry], key: str) -> list[str]:
 
 
 def grid_text(grid: Grid) -> str:
-    """The grid for a terminal, a table for two keys and bars for one; the best is marked by a star."""
+    """The grid for a terminal: a table for two keys, bars for one. A star marks the best entry."""
     title = MONITOR.replace("/", " ")
     parts = []
     for name, cells in grid.panels.items():
@@ -85,7 +84,7 @@ def grid_text(grid: Grid) -> str:
 
 
 def bar(grid: Grid, entry: Entry | None) -> str:
-    """The accuracy of an entry as a bar, from the lowest accuracy of the grid to the highest."""
+    """The accuracy of an entry as a bar, scaled from the lowest accuracy of the grid to the highest."""
     accuracies = [each.mean(MONITOR) for panel in grid.panels.values() for each in panel.values() if each.completed]
     if entry is None or not entry.completed:
         return ""
@@ -94,7 +93,7 @@ def bar(grid: Grid, entry: Entry | None) -> str:
 
 
 def is_geometric(values: Sequence[float]) -> bool:
-    """Whether the ratios of sorted values are more even than their differences."""
+    """Whether the ratios of sorted values vary less than their differences."""
     if len(values) < 3:
         return len(values) == 2 and values[0] > 0 and values[1] / values[0] >= 4
     if values[0] <= 0:
@@ -105,7 +104,7 @@ def is_geometric(values: Sequence[float]) -> bool:
 
 
 def beyond(values: Sequence[str], best: str, *, key: str) -> list[str]:
-    """The values to try next, spaced like the grid, if the best one is its lowest or highest."""
+    """The values to try next, spaced like the grid; empty unless the best value is the lowest or the highest."""
     numbers = [float(value) for value in values]
     if len(numbers) < 2 or best not in (values[0], values[-1]):
         return []
@@ -119,16 +118,13 @@ def beyond(values: Sequence[str], best: str, *, key: str) -> list[str]:
         value = round(value) if whole else value
         if fits(value):
             found.append(f"{value}" if whole else f"{value:.4g}")
-    least = min(1.0, numbers[0]) if whole else 0.0  # sizes and rates stay above 0
+    least = min(1.0, numbers[0]) if whole else 0.0  # sizes and rates must be above 0
     least = least if numbers[0] >= 0 else float("-inf")
     return list(dict.fromkeys(text for text in found if text not in values and float(text) >= least))
 
 
 def advice(board: Leaderboard, plan: Plan, launched_by: Sequence[str] = ()) -> list[str]:
-    """The keys whose best value lies on the edge of the grid, and the next command to type; empty if there are none.
-
-    The command repeats Hydra's own overrides in `launched_by`.
-    """
+    """Reports best values on the edge of the grid, and a next command that repeats Hydra's overrides `launched_by`."""
     if plan.space or not board.completed:
         return []
     best, said, further = best_entry(board), [], {}
@@ -145,7 +141,7 @@ def advice(board: Leaderboard, plan: Plan, launched_by: Sequence[str] = ()) -> l
 
 
 def next_overrides(plan: Plan, values: dict[str, str]) -> list[str]:
-    """A plan's overrides with other values for some keys, those that an earlier command swept among them."""
+    """A plan's overrides with new values for some keys, including keys that only an earlier command swept."""
     typed = [text.partition("=")[0] for text in plan.overrides]
     now = [
         f"{name}={values[key_of(name)]}" if key_of(name) in values else text

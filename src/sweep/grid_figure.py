@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-NARROWEST = 4  # how many times wider than the narrowest cell the widest may be
+NARROWEST = 4  # largest ratio of the widest cell to the narrowest
 
 
 def draw(grid: Grid, path: Path) -> None:
@@ -87,7 +87,7 @@ def draw_heatmaps(grid: Grid, figure: "Figure") -> None:
 
 
 def places(values: Sequence[str]) -> list[float]:
-    """The places of values on an axis: at their numbers, or evenly spaced if some cells would be too narrow to read."""
+    """The positions of values on an axis: the values, or 0, 1, 2, ... if some cells would be too narrow to read."""
     numbers = [float(value) for value in values]
     scale = log if is_geometric(numbers) else float
     gaps = [scale(after) - scale(before) for before, after in pairwise(numbers)]
@@ -95,7 +95,7 @@ def places(values: Sequence[str]) -> list[float]:
 
 
 def bounds(numbers: Sequence[float]) -> list[float]:
-    """The borders of the cells around values, half-way between them on their scale."""
+    """The borders of the cells around values, halfway between neighbours on a linear or logarithmic scale."""
     if is_geometric(numbers):
         middles = [(before * after) ** 0.5 for before, after in pairwise(numbers)]
         return [numbers[0] ** 2 / middles[0], *middles, numbers[-1] ** 2 / middles[-1]]
@@ -104,7 +104,7 @@ def bounds(numbers: Sequence[float]) -> list[float]:
 
 
 def scale_axis(axes: "Axes", side: str, values: Sequence[str], *, at: Sequence[float]) -> None:
-    """Puts a tick at each value, on a logarithmic axis if the places are geometric."""
+    """Puts a tick at each value; the axis is logarithmic if the positions are geometric."""
     from matplotlib.ticker import NullLocator
 
     axis = axes.xaxis if side == "x" else axes.yaxis

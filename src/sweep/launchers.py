@@ -1,4 +1,4 @@
-"""Launchers: whether one can be used, how many jobs run at once on this machine, and on which of its GPUs.
+"""Launchers: whether they can be used, how many jobs run at once on this machine, and on which GPUs.
 
 Settings of a launcher are plain dicts, as in conf/hydra/launcher/.
 """
@@ -15,36 +15,36 @@ from src.errors import BadInput
 from src.files import lock
 
 ON_GPU = ("auto", "gpu", "cuda", "mps")
-ONE_A_CORE = -1  # joblib's notation
+ONE_A_CORE = -1  # as joblib writes it
 
 
 def check_launcher(name: str, settings: Mapping[str, Any]) -> None:
-    """Checks that a launcher can be used; most are plugins that are extras of this project."""
+    """Checks that a launcher can be used; most launchers are plugins, and extras of this project."""
     target = settings["_target_"]
     plugin = ".".join(target.split(".")[:2])  # hydra_plugins.hydra_joblib_launcher
     if target.startswith("hydra_plugins.") and not find_spec(plugin):
         extra = name.partition("_")[0]
         raise BadInput(f"hydra/launcher={name} is an extra. Try pip install -c constraints.txt -e '.[{extra}]'.")
     if target.endswith(".SlurmLauncher") and not which("srun"):
-        raise BadInput(f"hydra/launcher={name} needs Slurm, and here is no srun. Try hydra/launcher=submitit_local.")
+        raise BadInput(f"hydra/launcher={name} needs Slurm, but srun was not found. Try hydra/launcher=submitit_local.")
     if settings.get("n_jobs") == 0:
-        raise BadInput("hydra.launcher.n_jobs must not be 0. Try hydra.launcher.n_jobs=2, or -1 for one a core.")
+        raise BadInput("hydra.launcher.n_jobs must not be 0. Try hydra.launcher.n_jobs=2, or -1 for one per core.")
 
 
 def requeues(target: str) -> bool:
-    """Whether a launcher's class queues a job again that is preempted: submitit does."""
+    """Whether a launcher's class queues preempted jobs again, as submitit does."""
     return ".hydra_submitit_launcher." in target
 
 
 def leaves_workers(target: str) -> bool:
-    """Whether the workers of a launcher's class outlive a command that is killed: joblib's do."""
+    """Whether the workers of a launcher's class outlive a killed command, as joblib's do."""
     return target.endswith(".JoblibLauncher")
 
 
 def threads_of(settings: Mapping[str, Any]) -> dict[str, int]:
-    """The override that gives each job of a launcher with several processes its share of the CPU.
+    """The override of `threads` for each job, if the launcher runs jobs in several processes; else empty.
 
-    It is part of the job's name, because another number of threads changes the last digits of a result.
+    It is part of the job's name, because the number of threads changes the last digits of a result.
     """
     if settings["_target_"].endswith(".BasicLauncher"):  # runs jobs in this process
         return {}
@@ -63,7 +63,7 @@ def check_one_process(trainer: Mapping[str, Any]) -> None:
 
 
 def jobs_at_once(accelerator: str) -> int:
-    """One job a GPU if jobs are trained on GPUs and there are any, else one a core."""
+    """One job per GPU if the jobs train on GPUs and there are any, else one job per core."""
     if accelerator not in ON_GPU:
         return ONE_A_CORE
     import torch
@@ -73,11 +73,11 @@ def jobs_at_once(accelerator: str) -> int:
 
 @contextmanager
 def free_gpu(trainer: Mapping[str, Any], sweep_dir: Path) -> Iterator[int | None]:
-    """Yields the GPU with the fewest jobs of a sweep, and holds a place on it for the length of the block.
+    """Yields the number of the GPU with the fewest jobs of a sweep, and reserves a place on it during the block.
 
-    So `hydra.launcher.n_jobs` jobs at once on as many GPUs are one a GPU, and twice as many are two. The operating
-    system frees the place of a job that is killed. Yields None for a job that asks for certain GPUs, for several or
-    for none, and if there are fewer than two.
+    With as many jobs at once (`hydra.launcher.n_jobs`) as GPUs, each GPU runs one job; with twice as many, two. The
+    operating system frees the place of a killed job. Yields None if there are fewer than two GPUs, or if the job asks
+    for specific GPUs, for several or for none.
     """
     import torch
 

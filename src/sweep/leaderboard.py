@@ -1,4 +1,4 @@
-"""The leaderboard: runs ranked by the results they have left on disk, read again each time."""
+"""The leaderboard: runs ranked by their results, which are read from disk every time."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from src.metrics import METRICS, MONITOR
 from src.sweep.saved_runs import RESULTS, SavedRun, read_runs, swept_keys
 
 HIGHEST_FIRST = {f"{split}/{name}" for split in ("val", "test") for name in METRICS if METRICS[name].highest_is_best}
-# The columns of the table: any numbers in metrics.json.
+# The result columns of the table; each is a number in metrics.json.
 SHOWN = (*(f"{split}/{name}" for name in METRICS for split in ("val", "test")), "best_epoch", "train_seconds")
 COLUMNS = tuple(dict.fromkeys((*RESULTS, *SHOWN)))  # of results.csv
 HEADINGS = {"best_epoch": "best epoch", "train_seconds": "seconds"}
@@ -38,9 +38,9 @@ class Entry:
         return float(mean(run.result[name] for run in self.runs))
 
     def cell(self, name: str) -> str:
-        """A result as text: the mean over the runs, with the standard deviation of a metric or loss."""
+        """A result as text: the mean over the runs; metrics and losses also have the standard deviation."""
         values = [run.result[name] for run in self.runs if name in run.result]
-        if not values:  # runs from before there was such a column
+        if not values:  # older runs may lack a column
             return ""
         if name == "best_epoch":
             least, most = min(values), max(values)
@@ -52,14 +52,12 @@ class Entry:
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """Runs compared."""
+    """Runs, ranked and compared."""
 
     keys: list[str]  # the keys they are compared by
     entries: list[Entry]  # the best first; runs without a result last
     runs: list[SavedRun]  # all runs, in the order of their folders
-    # number of runs left out because another run has the same settings and seed. The one with the most epochs counts (a
-    # search prunes some), and among those the newest.
-    repeated: int = 0
+    repeated: int = 0  # number of runs left out, because a longer or newer run has the same settings and seed
 
     @property
     def completed(self) -> list[Entry]:
@@ -69,13 +67,13 @@ class Leaderboard:
 def leaderboard(folders: Sequence[Path], *, sort: str = MONITOR) -> Leaderboard:
     """The leaderboard of all runs in some folders, sorted by a result or a key.
 
-    Results for which more is better are sorted with the highest first, others and keys with the lowest.
+    Results for which higher is better are sorted highest first; other results and keys are sorted lowest first.
     """
     runs = list({run.folder.resolve(): run for folder in folders for run in read_runs(folder)}.values())
     keys = swept_keys(folders, runs)
     values_of: dict[Any, dict[str, str]] = {}
     by_seed: dict[Any, dict[Any, list[SavedRun]]] = {}
-    spelled: dict[tuple[str, Any], str] = {}  # 0.1 and 1e-1 are one value
+    spelled: dict[tuple[str, Any], str] = {}  # 0.1 and 1e-1 are the same value
     for run in runs:
         found = {key: run.value(key) for key in keys if key != "seed"}
         numbers = {key: as_number(text) for key, text in found.items()}
@@ -115,7 +113,7 @@ def as_number(text: str) -> float | None:
 
 
 def table(board: Leaderboard, base: Path) -> list[list[str]]:
-    """Head and lines of the leaderboard. Folders are relative to `base`; for several seeds, the best one's."""
+    """Header and lines of the leaderboard. Folders are relative to `base`; with several seeds, the best run's."""
     keys = [key for key in board.keys if key != "seed"]
     some_failed = any(not entry.completed for entry in board.entries)
     headings = [HEADINGS.get(name, name.replace("/", " ")) for name in SHOWN]
@@ -135,7 +133,7 @@ def relative(folder: Path, base: Path) -> str:
 
 
 def as_csv(board: Leaderboard, base: Path, *, ranked: bool = False) -> str:
-    """A line for each run, with its seed, in the order of the folders or of the leaderboard."""
+    """All runs as CSV, one line each, in the order of their folders; if `ranked`, of the leaderboard."""
     lines = [[*board.keys, *COLUMNS, "status", "folder"]]
     place = {run.folder: number for number, entry in enumerate(board.entries) for run in entry.runs}
     runs = sorted(board.runs, key=lambda run: place.get(run.folder, len(place))) if ranked else board.runs
@@ -154,7 +152,7 @@ def warnings(board: Leaderboard) -> list[str]:
         if len(values) > 1 and not (key == "data_source" and one_source_for_each_data_set(runs)):
             found.append(f"these runs mix {len(values)} {plural}: {', '.join(sorted(map(named, values)))}")
     if board.repeated:
-        found.append(f"{board.repeated} runs have the settings and the seed of a longer or newer one, which counts")
+        found.append(f"{board.repeated} runs are left out: a longer or newer run has the same settings and seed")
     if any(run.result.get("git_dirty") for run in runs) and not all(run.result.get("git_dirty") for run in runs):
         found.append("some of these runs were made with uncommitted changes, some without")
     return found

@@ -1,4 +1,4 @@
-"""The plan of a sweep, sweep.json: its jobs, their folders, and which of them an earlier command has planned."""
+"""The plan of a sweep in sweep.json: its jobs and their folders, kept when a later command resumes the sweep."""
 
 import json
 import re
@@ -15,15 +15,15 @@ from src.settings import NOT_RESULTS, is_result, key_of
 
 PLAN_FILE = "sweep.json"
 LONGEST_FOLDER_NAME = 120  # bytes; file systems allow 255
-UNTYPED = "left to the other settings"  # the value of a setting that was not typed
+UNTYPED = "not typed"  # shown instead of a value
 
 
 @dataclass(frozen=True)
 class Job:
     """One run of a sweep."""
 
-    folder: str  # its name in the sweep's folder
-    overrides: list[str]  # what was typed for it, without Hydra's own overrides
+    folder: str  # name of its folder in the sweep's folder
+    overrides: list[str]  # its overrides, without Hydra's own
     settings: dict[str, Any]  # all settings that its result depends on, by their keys
 
     @property
@@ -36,9 +36,9 @@ class Job:
 class Plan:
     """A sweep, or a run as a plan of one job."""
 
-    overrides: list[str]  # what was typed, without Hydra's own overrides
+    overrides: list[str]  # the typed overrides, without Hydra's own
     swept: list[str]  # the keys that were given several values, as typed
-    jobs: list[Job]  # in the order they are run; for a search, those proposed so far
+    jobs: list[Job]  # in the order they are run; for a search, the jobs proposed so far
     space: dict[str, str] = field(default_factory=dict)  # search only: the values of each key, as typed
     num_trials: int = 0  # search only: the number of jobs it will have
     settings: dict[str, Any] = field(default_factory=dict)  # search only: the settings that its jobs start from
@@ -66,7 +66,7 @@ class Plan:
 
 
 def same(settings: Mapping[str, Any], key: str, value: Any) -> bool:
-    """Whether a setting has this value in the same notation. In Python alone, 1, 1.0 and True are equal."""
+    """Whether a setting has this value in the same notation; for Python's `==`, 1, 1.0 and True are equal."""
     return key in settings and json.dumps(settings[key]) == json.dumps(value)
 
 
@@ -97,7 +97,7 @@ def folder_name(number: int, overrides: Sequence[str], swept: Sequence[str] = ()
 
 
 def as_name(text: str) -> str:
-    """A text as a folder's name: without special characters, and cut if it is too long."""
+    """Makes a folder name of a text: without special characters, and cut if it is too long."""
     name = re.sub(r"[^A-Za-z0-9_.,=+-]", "", text.replace("/", "-"))
     if len(name) <= LONGEST_FOLDER_NAME:
         return name
@@ -105,7 +105,7 @@ def as_name(text: str) -> str:
 
 
 def differences(old: Plan, new: Plan) -> dict[str, tuple[Any, Any]]:
-    """The settings that have one value in all old jobs and another in all new ones, although they are not swept.
+    """The settings that have one value in all old jobs and another in all new jobs, but are not swept.
 
     Typed settings come first, because others may follow from them.
     """
@@ -119,7 +119,7 @@ def differences(old: Plan, new: Plan) -> dict[str, tuple[Any, Any]]:
 
     shared = sorted((key for key in before if key in now), key=lambda key: key not in typed)
     found = {key: (before[key], now[key]) for key in shared if before[key] != now[key] and not is_swept(key)}
-    # A setting that differs from job to job because of others may still have been typed for all jobs.
+    # Settings that vary between jobs, although they are not swept, are compared as typed.
     then, today = ({key_of(text): text.partition("=")[2] for text in plan.overrides} for plan in (old, new))
     unequal = {key: (then.get(key, UNTYPED), today.get(key, UNTYPED)) for key in then.keys() | today.keys()}
     several = (old.keys() | new.keys()) - swept - set(shared)
@@ -127,15 +127,15 @@ def differences(old: Plan, new: Plan) -> dict[str, tuple[Any, Any]]:
 
 
 def joined(old: Plan, new: Plan, folder: Path) -> Plan:
-    """The new plan in the old one's folder: jobs that were planned before keep their folders, others get new ones.
+    """Joins a new plan with the old plan of a folder: jobs planned before keep their folders, others get new ones.
 
     Raises:
         BadInput: the two plans differ in more than their swept values.
     """
     if old.space != new.space:
         raise BadInput(
-            f"resume would mix results: {folder} searches {old.space or 'nothing, it is a grid'}, and this command "
-            f"{new.space or 'is a grid'}. Type the same space, or leave resume out to start a new one."
+            f"resume would mix results: {folder} searches {old.space or 'nothing (a grid)'}, and this command "
+            f"searches {new.space or 'nothing (a grid)'}. Type the same space, or leave resume out to start a new one."
         )
     if mixed := differences(old, new):
         key, (before, now) = next(iter(mixed.items()))
@@ -158,18 +158,18 @@ def joined(old: Plan, new: Plan, folder: Path) -> Plan:
 
 
 def unfinished(plan: Plan, folder: Path, *, retry_failed: bool) -> list[Job]:
-    """The jobs of a plan that still have to be run."""
+    """The jobs of a plan that are left to run."""
     done = {"completed"} if retry_failed else {"completed", "failed"}
     return [job for job in plan.jobs if status(folder / job.folder) not in done]
 
 
 def status(run_dir: Path) -> str:
-    """How a run ended, by its metrics.json; `unfinished` if there is none."""
+    """The status of a run in its metrics.json; `unfinished` if there is none."""
     return str(read_result(run_dir).get("status", "unfinished"))
 
 
 def write_plan(plan: Plan, folder: Path, *, launched: Sequence[Job]) -> None:
-    """Writes sweep.json for the typed command and the jobs that it runs now. Jobs of earlier commands stay."""
+    """Writes sweep.json for the typed command and the jobs that it launches. Jobs of earlier commands are kept."""
     earlier = read_plan(folder)
     jobs = {job.folder: job for job in (*(earlier.jobs if earlier else ()), *plan.jobs)}
     whole = replace(plan, jobs=list(jobs.values()))

@@ -14,14 +14,14 @@ from src.tables import as_text
 def rebuild(folder: Path) -> tuple[Leaderboard, Grid | None]:
     """Writes results.csv, results.md and, if there is a grid, grid.png into a sweep's folder."""
     board, plan = write_leaderboard(folder), read_plan(folder)
-    grid = grid_of(board) if plan and not plan.space else None  # the trials of a search form no grid
+    grid = grid_of(board) if plan and not plan.space else None  # the trials of a search do not form a grid
     if grid:
         draw(grid, folder / "grid.png")
     return board, grid
 
 
 def report_sweep(folder: Path, launched_by: Sequence[str] = ()) -> None:
-    """Rebuilds and prints a sweep's tables and the next command, which repeats Hydra's overrides in `launched_by`."""
+    """Rebuilds and prints a sweep's tables, and prints a next command with Hydra's overrides in `launched_by`."""
     (board, grid), plan = rebuild(folder), read_plan(folder)
     completed = sum(run.completed for run in board.runs)
     print(f"\n{as_text(table(board, folder))}\n")

@@ -1,4 +1,4 @@
-"""Runs as they lie on disk, finished or not, read for comparison."""
+"""Reads runs from disk, finished or not, to compare them."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from src.settings import NOT_RESULTS, key_of
 from src.sweep.plan import PLAN_FILE, Plan, read_plan
 
 CHOICES_FILE = ".hydra/hydra.yaml"
-# What metrics.json of a completed run must have.
+# The keys that metrics.json of a completed run must have.
 RESULTS = (
     *(f"{split}/{name}" for split in ("val", "test") for name in (*METRICS, "loss")),
     *("best_epoch", "train_seconds"),
@@ -22,7 +22,7 @@ RESULTS = (
 
 @dataclass(frozen=True)
 class SavedRun:
-    """One run, finished or not."""
+    """A run on disk, finished or not."""
 
     folder: Path  # the run's folder
     overrides: dict[str, str]  # keys and values as typed
@@ -37,7 +37,7 @@ class SavedRun:
         return self.status == "completed"
 
     def precedence(self) -> tuple[int, float]:
-        """Orders runs with the same settings and seed: the highest, by epochs and then by time, counts."""
+        """Orders runs with the same settings and seed: the longest run counts and, among equals, the newest."""
         return self.result.get("epochs", 0), (self.folder / METRICS_FILE).stat().st_mtime
 
     def value(self, key: str) -> str:
@@ -47,14 +47,14 @@ class SavedRun:
         found: Any = load_yaml(self.folder / CONFIG_FILE)
         for name in key.split("."):
             found = found.get(name) if isinstance(found, dict) else None
-        if isinstance(found, dict) or found is None:  # a group: its choice is wanted
+        if isinstance(found, dict) or found is None:  # a group: look up its choice
             choices = load_yaml(self.folder / CHOICES_FILE).get("hydra", {}).get("runtime", {}).get("choices", {})
             found = choices.get(key)
         return "" if found is None else str(found)
 
 
 def read_runs(folder: Path) -> list[SavedRun]:
-    """Every run in a folder and below, sorted by name. The folder may be a run, a sweep, or hold many of both."""
+    """All runs in a folder and below, sorted by name. The folder may be a run or a sweep, or hold many of both."""
     found = {path.parent for path in folder.rglob(METRICS_FILE)}
     found |= {path.parent.parent for path in folder.rglob(OVERRIDES_FILE)}
     planned: dict[Path, list[str]] = {}
@@ -65,7 +65,7 @@ def read_runs(folder: Path) -> list[SavedRun]:
 
 
 def plan_or_none(folder: Path) -> Plan | None:
-    """The plan of a sweep. If it is damaged, the sweep is still compared by the files of its jobs."""
+    """The plan of a sweep; None if it is damaged, because the files of the jobs are enough to compare them."""
     try:
         return read_plan(folder)
     except DataError:
@@ -73,7 +73,7 @@ def plan_or_none(folder: Path) -> Plan | None:
 
 
 def read_run(run_dir: Path, overrides: Iterable[str] | None = None) -> SavedRun:
-    """One run; `overrides` are those of its sweep's plan, if it has one."""
+    """Reads one run; `overrides` come from the plan of its sweep, if it has one."""
     result = {"status": "unfinished"} | read_result(run_dir)
     if result["status"] == "completed" and not result.keys() >= set(RESULTS):
         result = {"status": "failed", "reason": f"{METRICS_FILE} lacks {', '.join(sorted({*RESULTS} - result.keys()))}"}
@@ -85,7 +85,7 @@ def read_run(run_dir: Path, overrides: Iterable[str] | None = None) -> SavedRun:
 
 
 def swept_keys(folders: Iterable[Path], runs: Sequence[SavedRun]) -> list[str]:
-    """The keys to compare runs by: those of sweeps, and those that were typed with different values."""
+    """The keys to compare runs by: swept keys, and keys that were typed with different values."""
     keys: dict[str, None] = {}
     for folder in folders:
         for path in sorted(folder.rglob(PLAN_FILE)):

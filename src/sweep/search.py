@@ -29,7 +29,7 @@ JOURNAL = "journal.log"
 class OptunaSweeper(PlannedSweeper):
     """Searches the space of sweep.json for the highest validation accuracy.
 
-    conf/hydra/sweeper/optuna.yaml explains the parameters; Hydra's `params` have been planned like typed overrides.
+    conf/hydra/sweeper/optuna.yaml explains the parameters; `params` are already in the plan, like typed overrides.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class OptunaSweeper(PlannedSweeper):
                     report(study, number, job, read_result(folder / job.folder))
 
     def next_batch(self, study: "Study", plan: Plan, folder: Path) -> dict[int, Job]:
-        """The jobs to launch next, by the numbers of their trials; those that an earlier start has left come first."""
+        """The jobs to launch next, by trial number. Jobs left over from an earlier start come first."""
         from optuna.trial import TrialState
 
         jobs = {job.folder: job for job in plan.jobs}
@@ -92,7 +92,7 @@ class OptunaSweeper(PlannedSweeper):
         return new_job(number, overrides, flat(as_dict(config)), plan.swept)
 
     def launch(self, batch: dict[int, Job], plan: Plan, folder: Path, watch: Watch) -> Plan:
-        """Runs a batch to its end; returns the plan with its jobs."""
+        """Runs a batch of jobs to the end; returns the plan with these jobs added."""
         assert self.launcher is not None
         known = {job.folder: job for job in plan.jobs}
         plan = replace(plan, jobs=list((known | {job.folder: job for job in batch.values()}).values()))
@@ -110,7 +110,7 @@ class OptunaSweeper(PlannedSweeper):
 
 
 def report_leftovers(study: "Study", plan: Plan, folder: Path) -> None:
-    """Reports the jobs that had ended when an earlier start was killed."""
+    """Reports jobs that ended in an earlier start, which was killed before it reported them."""
     jobs = {job.folder: job for job in plan.jobs}
     for trial in study.get_trials(deepcopy=False):
         job = jobs.get(trial.user_attrs.get("folder", ""))
@@ -120,7 +120,7 @@ def report_leftovers(study: "Study", plan: Plan, folder: Path) -> None:
 
 
 def report(study: "Study", number: int, job: Job, result: Mapping[str, Any]) -> None:
-    """Reports to the study how a trial has ended."""
+    """Reports the outcome of a trial to the study."""
     from optuna.trial import TrialState
 
     if result.get("status") != "completed":
@@ -132,13 +132,13 @@ def report(study: "Study", number: int, job: Job, result: Mapping[str, Any]) -> 
 
 
 def space_of(model: str) -> dict[str, str]:
-    """The keys that are searched for a network by default, with their values as one types them."""
+    """The default search space of a network: keys, and values as typed."""
     space = load_yaml(settings.CONF / "hydra" / "space" / f"{model}.yaml")
     return {str(key): str(value) for key, value in space.items()}
 
 
 def ends(override: Override) -> list[str]:
-    """The extreme values that a job can get, as one types them: both ends of an interval, or every choice."""
+    """The values that must be valid, as typed: both ends of an interval, or every choice."""
     if not override.is_sweep_override():
         raise BadInput(
             f"{override.input_line} leaves nothing to search. Name several values, or an interval(low,high)."
@@ -154,7 +154,7 @@ def ends(override: Override) -> list[str]:
 
 
 def distributions(space: Mapping[str, str]) -> dict[str, "BaseDistribution"]:
-    """A space as Optuna's distributions; choices stay as they are typed."""
+    """Converts a space to Optuna's distributions; choices stay as typed."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     found: dict[str, BaseDistribution] = {}
@@ -172,5 +172,5 @@ def distributions(space: Mapping[str, str]) -> dict[str, "BaseDistribution"]:
 
 
 def as_typed(values: Mapping[str, Any]) -> list[str]:
-    """Optuna's proposal as overrides."""
+    """Converts Optuna's proposal to overrides."""
     return [f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}" for key, value in values.items()]

@@ -16,10 +16,9 @@ PRUNED_AFTER = "stopped after epoch"  # attribute of a trial
 
 
 def open_study(journal: Path, *, seed: int, min_epochs: int, reduction_factor: int) -> "Study":
-    """The study in a journal file, which is created if it is missing.
+    """The study in a journal file, which several processes may write to. The file is created if it is missing.
 
     Args:
-        journal: a file that several processes may write to.
         seed: seed of the sampler, a Tree-structured Parzen Estimator (Bergstra et al., 2011).
         min_epochs: number of epochs before the first halving.
         reduction_factor: asynchronous successive halving (Li et al., 2020) keeps one trial in this many; 1 keeps all.
@@ -28,7 +27,7 @@ def open_study(journal: Path, *, seed: int, min_epochs: int, reduction_factor: i
     from optuna.storages.journal import JournalFileBackend, JournalStorage
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    # Optuna's own locks are links or files, which stay after a kill.
+    # Optuna's own locks are links or files, which remain when a process is killed.
     lock = FileLock(journal.with_name(f".{journal.name}.lock"))
     cut_torn_line(journal, lock)
     halving = optuna.pruners.SuccessiveHalvingPruner(min_epochs, max(2, reduction_factor))
@@ -53,9 +52,9 @@ def cut_torn_line(journal: Path, lock: FileLock) -> None:
 
 
 def attached(study: "Study", number: int) -> "Trial":
-    """A trial that another process has asked for, to report to.
+    """A trial that another process has asked for, as an object that takes reports.
 
-    Private: `FrozenTrial._trial_id` of optuna 5.0. Publicly, only the process that asks for a trial can report to it.
+    Private: `FrozenTrial._trial_id` of optuna 5.0. In public, only the process that asks for a trial can report to it.
     """
     from optuna import Trial
 
@@ -63,7 +62,7 @@ def attached(study: "Study", number: int) -> "Trial":
 
 
 class Pruner(Callback):
-    """Reports each epoch's validation accuracy to the trial with a number, and ends the fit if the study prunes it."""
+    """Reports each epoch's validation accuracy to a trial of the study, and ends the fit if the trial is pruned."""
 
     def __init__(self, journal: str, trial: int, min_epochs: int, reduction_factor: int) -> None:
         self.number = trial
@@ -71,7 +70,7 @@ class Pruner(Callback):
         self.trial = attached(self.study, trial)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Ends a fit that was pruned and then interrupted before it ended."""
+        """Ends a resumed fit whose trial was pruned just before the interruption."""
         pruned_after = self.study.get_trials(deepcopy=False)[self.number].user_attrs.get(PRUNED_AFTER)
         if pruned_after is not None and trainer.current_epoch >= pruned_after:
             trainer.should_stop = True

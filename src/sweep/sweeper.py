@@ -1,4 +1,4 @@
-"""Hydra's sweeper: hands the jobs of sweep.json to the launcher that was chosen."""
+"""Hydra's sweeper: hands the jobs of sweep.json to the chosen launcher."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ from src.sweep.watch import Watch, written
 
 
 class PlannedSweeper(Sweeper):
-    """A sweeper whose sweep is planned in sweep.json and whose jobs go to a launcher."""
+    """Base class of the sweepers, which run the plan in sweep.json with a launcher."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.config = config
@@ -34,7 +34,7 @@ class GridSweeper(PlannedSweeper):
     """Runs the jobs that were planned for this command, each in its planned folder."""
 
     def __init__(self, params: dict[str, str] | None = None) -> None:
-        self.params = params  # Hydra's name for overrides in a config; planned like typed ones
+        self.params = params  # Hydra's name for overrides in a config; already in the plan
 
     def sweep(self, arguments: list[str]) -> Any:
         assert self.config is not None and self.launcher is not None
@@ -48,11 +48,11 @@ class GridSweeper(PlannedSweeper):
 
 
 def launch(launcher: Launcher, overrides: Mapping[str, Sequence[str]], jobs: Sequence[Job], watch: Watch) -> None:
-    """Runs jobs to their ends, even if processes that the launcher starts die.
+    """Runs all jobs to the end, even if worker processes of the launcher die.
 
-    When a process dies, the launcher gives up on all jobs. Those that had not begun are then launched again together,
-    and those that had begun one by one. A job whose process dies while it runs alone has failed. A job has begun if its
-    folder has a new config.
+    When a process dies, the launcher gives up on all jobs. Jobs that had not begun are then launched again together,
+    and jobs that had begun one by one. If a process dies while a job runs alone, that job has failed. A job has begun
+    if its folder has a new config.
 
     Raises:
         Exception: the launcher's own error, if no job has begun or ended.
@@ -82,7 +82,7 @@ def launch(launcher: Launcher, overrides: Mapping[str, Sequence[str]], jobs: Seq
 
 
 def reason_of(ended: JobReturn) -> str:
-    """Why a job failed. Hydra raises the job's error when its return value is asked for, and prints a line before."""
+    """Why a job failed. Hydra prints a line and raises the job's error when `return_value` is read."""
     try:
         with redirect_stderr(io.StringIO()):
             ended.return_value  # noqa: B018

@@ -21,7 +21,7 @@ TO_LINE_START_AND_CLEAR = "\r\x1b[K"
 class Watch:
     """Prints a line for each job that ends and rewrites the leaderboard; a terminal also shows the running jobs.
 
-    A context manager around the launch of the jobs. A thread looks at their files several times a second.
+    Used as a context manager around the launch. A thread reads the files of the jobs several times a second.
     """
 
     def __init__(self, folder: Path, plan: Plan, jobs: Sequence[Job], *, out: TextIO | None = None) -> None:
@@ -55,7 +55,7 @@ class Watch:
             self.write(TO_LINE_START_AND_CLEAR)
 
     def begin(self, plan: Plan, jobs: Sequence[Job]) -> None:
-        """Also watches jobs that are about to start."""
+        """Adds jobs that are about to start."""
         self.plan = plan
         with self.lock:
             self.before |= {job.folder: written(self.folder / job.folder / METRICS_FILE) for job in jobs}
@@ -63,7 +63,7 @@ class Watch:
 
     def run(self) -> None:
         while not self.stop.wait(SECONDS_BETWEEN_LOOKS):
-            with suppress(OSError):  # a folder that is just being made; the job itself reports real errors
+            with suppress(OSError):  # a folder that is being created; the job itself reports real errors
                 self.look()
 
     def finished_before(self) -> list[tuple[Job, dict[str, Any]]]:
@@ -89,11 +89,11 @@ class Watch:
                 self.write(TO_LINE_START_AND_CLEAR + self.now_running()[:width])
 
     def has_ended(self, job: Job) -> bool:
-        """Whether a job has written a result since it is watched."""
+        """Whether a job has written a result since it was added."""
         return written(self.folder / job.folder / METRICS_FILE) not in (None, self.before[job.folder])
 
     def now_running(self) -> str:
-        """The running jobs in a line, with their epochs and validation accuracies."""
+        """The running jobs in one line, with their epochs and validation accuracies."""
         running = []
         for job in self.waiting.values():
             epochs, accuracy = progress(self.folder / job.folder)
@@ -104,7 +104,7 @@ class Watch:
         return "   ".join(filter(None, parts)) if running else ""
 
     def time_left(self) -> str:
-        """The time the sweep will still take at its speed so far; empty before there is anything to judge by."""
+        """The time left at the speed so far; empty if the sweep is complete or has not made any progress."""
         started = [
             progress(self.folder / job.folder)[0] / job.settings.get("trainer.max_epochs", 1)
             for job in self.waiting.values()
@@ -118,13 +118,13 @@ class Watch:
         return " ".join(self.plan.own_overrides(job)) or job.folder
 
     def write(self, text: str) -> None:
-        with suppress(BrokenPipeError):  # the jobs continue if nobody reads their lines
+        with suppress(BrokenPipeError):  # the jobs continue if nobody reads the output
             self.out.write(text)
             self.out.flush()
 
 
 def written(path: Path) -> int | None:
-    """When a file was written, in nanoseconds. It distinguishes a new result from that of an earlier start."""
+    """Modification time of a file in nanoseconds, which distinguishes a new result from an old one; None if missing."""
     try:
         return path.stat().st_mtime_ns
     except OSError:

@@ -21,19 +21,19 @@ pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
 
 
 class Hydra:
-    """Stands for Hydra: remembers what it is started with, and leaves what its jobs end with."""
+    """Stands in for Hydra: records the words it is started with, and writes a result for each job."""
 
     def __init__(self) -> None:
         self.started_with: list[str] | None = None
         self.task = ""
 
     def answer(self, *words: str, ends: tuple[str, ...] = ()) -> int:
-        """The exit code of a command whose jobs are completed, stopped, or fail for a reason."""
+        """Runs a command; returns its exit code. `ends`: for each job, completed, stopped, or why it failed."""
         self.started_with, self.ends = None, ends
         return command_line.run_command(words, "run", "share")  # type: ignore[arg-type]
 
     def main(self, **settings: str) -> Callable[[str], Callable[[], None]]:
-        """What `hydra.main` is asked for: a decorator of the task."""
+        """Replaces `hydra.main`: returns a decorator for the task."""
         return lambda task: partial(self.start, task)
 
     def start(self, task: str) -> None:
@@ -66,7 +66,7 @@ def hydra(monkeypatch: pytest.MonkeyPatch) -> Hydra:
 
 
 def left_by_a_run(folder: str, *overrides: str) -> Path:
-    """The file with the result of a completed run."""
+    """Writes the files of a completed run; returns its metrics.json."""
     Path(folder, ".hydra").mkdir(parents=True)
     OmegaConf.save(composed(*overrides), Path(folder, ".hydra", "config.yaml"))
     write_json(Path(folder, "metrics.json"), Sweep.RESULT)
@@ -79,10 +79,10 @@ def left_by_a_run(folder: str, *overrides: str) -> Path:
         ("model=mpl", "unknown model 'mpl'. Did you mean model=mlp? Choices: "),
         ("-m hydra.sweep.subdir=x", "hydra.sweep.subdir cannot be set: jobs are found by their number."),
         ("-m --cfg job", "--cfg shows the config of a single run. Leave out -m."),
-        ("--experimental-rerun file", "--experimental-rerun is not supported: it runs what is in its file."),
+        ("--experimental-rerun file", "--experimental-rerun is not supported: it loads a pickle, which can run"),
     ],
 )
-def test_bad_input_is_one_line_on_stderr_exit_code_2_and_nothing_is_started(
+def test_bad_input_prints_one_line_to_stderr_exits_with_2_and_starts_nothing(
     words: str, answer: str, hydra: Hydra, capsys: Captured
 ) -> None:
     assert hydra.answer(*words.split()) == 2
@@ -91,7 +91,7 @@ def test_bad_input_is_one_line_on_stderr_exit_code_2_and_nothing_is_started(
     assert hydra.started_with is None and not list(Path().iterdir())
 
 
-def test_a_run_gets_a_folder_named_for_its_time_model_and_data(hydra: Hydra) -> None:
+def test_a_run_gets_a_folder_named_by_its_time_model_and_data(hydra: Hydra) -> None:
     assert hydra.answer("model=mlp", "data=cifar2") == 0
     assert hydra.folder.is_dir() and hydra.folder.match("outputs/runs/????-??-??/??-??-??_mlp_cifar2*")
 
@@ -105,7 +105,7 @@ def test_runs_that_start_in_the_same_second_never_share_a_folder(hydra: Hydra) -
 
 
 @pytest.mark.parametrize("key", ["hydra.run.dir", "hydra.sweep.dir"])
-def test_a_folder_that_was_asked_for_is_used_if_it_is_new_or_empty(key: str, hydra: Hydra, capsys: Captured) -> None:
+def test_a_typed_folder_must_be_new_or_empty(key: str, hydra: Hydra, capsys: Captured) -> None:
     words = [f"{key}=mine", *(["-m"] if "sweep" in key else [])]
     hydra.answer(*words)
     assert Path("mine").is_dir()
@@ -117,13 +117,13 @@ def test_a_folder_that_was_asked_for_is_used_if_it_is_new_or_empty(key: str, hyd
     assert capsys.readouterr().err == f"error: {used}\n"
 
 
-def test_the_name_of_a_folder_reaches_hydra_whatever_is_in_it(hydra: Hydra) -> None:
+def test_a_folder_name_with_special_characters_reaches_hydra(hydra: Hydra) -> None:
     assert hydra.answer('hydra.run.dir="a=b, (c) \'d"') == 0
     assert hydra.words[-1] == r"hydra.run.dir='a=b, (c) \'d'" and Path("a=b, (c) 'd").is_dir()
 
 
 @pytest.mark.parametrize("words", [["seed=3", "--config-path", "mine"], ["--config-path=mine", "seed=3"]])
-def test_a_config_path_is_taken_from_the_current_folder(words: list[str], hydra: Hydra) -> None:
+def test_a_config_path_is_relative_to_the_current_folder(words: list[str], hydra: Hydra) -> None:
     shutil.copytree(settings.CONF, "mine")
     assert hydra.answer(*words) == 0
     assert hydra.words[:3] == ["--config-path", str(Path("mine").resolve()), "seed=3"]
@@ -143,13 +143,13 @@ def test_a_folder_that_cannot_be_made_or_written_is_bad_input(
 
 
 @pytest.mark.parametrize("flags", ["--hydra-help", "--cfg hydra", "--cfg job --package data", "--info config"])
-def test_questions_are_passed_on_and_make_no_folder(flags: str, hydra: Hydra) -> None:
+def test_flags_that_ask_for_information_are_passed_to_hydra_and_make_no_folder(flags: str, hydra: Hydra) -> None:
     assert hydra.answer(*flags.split()) == 0
     assert (hydra.words, hydra.task) == (flags.split(), "run")
     assert not list(Path().iterdir())
 
 
-def test_help_is_answered_at_once(hydra: Hydra, capsys: Captured) -> None:
+def test_help_is_printed_without_starting_hydra(hydra: Hydra, capsys: Captured) -> None:
     assert hydra.answer("--help") == 0
     out = capsys.readouterr().out
     for group in ("model", "model/loss"):
@@ -158,7 +158,7 @@ def test_help_is_answered_at_once(hydra: Hydra, capsys: Captured) -> None:
 
 
 @pytest.mark.parametrize("resolve", [[], ["--resolve"]])
-def test_the_configuration_is_shown_at_once_as_hydra_shows_it(
+def test_cfg_job_prints_the_same_as_hydra_without_starting_it(
     resolve: list[str], hydra: Hydra, capsys: Captured
 ) -> None:
     assert hydra.answer("--cfg", "job", *resolve, "model=mlp", "data.batch_size=32") == 0
@@ -167,16 +167,14 @@ def test_the_configuration_is_shown_at_once_as_hydra_shows_it(
     assert hydra.started_with is None and not list(Path().iterdir())
 
 
-def test_a_sweep_whose_jobs_completed_exits_with_0_and_its_flag_may_stand_anywhere(
-    hydra: Hydra, capsys: Captured
-) -> None:
+def test_a_completed_sweep_exits_with_0_wherever_its_flag_is_typed(hydra: Hydra, capsys: Captured) -> None:
     for words in (["data=synthetic", "-m", "seed=0,1"], ["-m", "data=synthetic", "seed=0,1"]):
         assert hydra.answer(*words, ends=("completed",) * 2) == 0
         assert hydra.words[:3] == ["--multirun", "data=synthetic", "seed=0,1"]
         assert "2 of 2 jobs completed in outputs/sweeps/" in capsys.readouterr().out
 
 
-def test_jobs_that_are_typed_twice_are_run_once_and_it_is_said(hydra: Hydra, capsys: Captured) -> None:
+def test_duplicate_jobs_are_run_once_and_reported(hydra: Hydra, capsys: Captured) -> None:
     assert hydra.answer("-m", "optimizer.lr=0.1,1,1e-1", "seed=1,2", ends=("completed",) * 4) == 0
     out = capsys.readouterr().out
     assert out.startswith("2 of 6 jobs are the same as others, and are run once\n") and "4 of 4 jobs completed" in out
@@ -191,13 +189,13 @@ def test_a_sweep_with_a_failed_or_missing_job_exits_with_5(
     assert "1 of 2 jobs completed in " in out and said in out
 
 
-def test_jobs_that_are_no_longer_asked_for_do_not_make_a_sweep_fail(hydra: Hydra, capsys: Captured) -> None:
+def test_jobs_of_an_earlier_command_do_not_make_a_sweep_fail(hydra: Hydra, capsys: Captured) -> None:
     assert hydra.answer("-m", "seed=0,1", "hydra.sweep.dir=grid", ends=("completed",)) == 5
     assert hydra.answer("-m", "seed=0", "hydra.sweep.dir=grid", "resume=auto") == 0
     assert capsys.readouterr().out.count("1 of 2 jobs completed in grid") == 2
 
 
-def test_an_interrupted_sweep_shows_what_it_has_and_how_to_go_on(hydra: Hydra, capsys: Captured) -> None:
+def test_an_interrupted_sweep_prints_its_results_and_how_to_resume_it(hydra: Hydra, capsys: Captured) -> None:
     with pytest.raises(SystemExit) as stopped:
         hydra.answer("-m", "seed=0,1,2", "data.root=a b", ends=("completed", "stopped"))
     out, err = capsys.readouterr()
@@ -206,7 +204,7 @@ def test_an_interrupted_sweep_shows_what_it_has_and_how_to_go_on(hydra: Hydra, c
     assert err == f"to resume: {again}\n"
 
 
-def test_a_run_that_was_completed_before_is_reported_and_not_run_again(hydra: Hydra, capsys: Captured) -> None:
+def test_a_completed_or_failed_run_is_reported_and_not_run_again(hydra: Hydra, capsys: Captured) -> None:
     result = left_by_a_run("mine")
     assert hydra.answer("resume=mine") == 0
     assert capsys.readouterr().out.startswith("mine was completed before: val acc 0.7000 (epoch 3 of 5)")
@@ -219,13 +217,15 @@ def test_a_run_that_was_completed_before_is_reported_and_not_run_again(hydra: Hy
     assert hydra.started_with is not None
 
 
-def test_the_folder_of_a_run_named_by_its_overrides_is_resumed_as_it_is_typed(hydra: Hydra, capsys: Captured) -> None:
+def test_a_folder_named_by_overrides_can_be_typed_without_quotes_to_resume_it(hydra: Hydra, capsys: Captured) -> None:
     result = left_by_a_run("12-00-00_softmax_optimizer.lr=0.5,seed=3", "optimizer.lr=0.5", "seed=3")
     assert hydra.answer("optimizer.lr=0.5", "seed=3", f"resume={result.parent}") == 0
     assert "was completed before: val acc 0.7000" in capsys.readouterr().out
 
 
-def test_the_helpers_of_a_distributed_run_leave_no_files(hydra: Hydra, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_helper_processes_of_a_distributed_run_write_no_files(
+    hydra: Hydra, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert hydra.answer("trainer=ddp", "hydra.run.dir=mine") == 0
     no_files = ["hydra.output_subdir=null", "hydra/job_logging=disabled", "hydra/hydra_logging=disabled"]

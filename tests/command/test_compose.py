@@ -25,7 +25,7 @@ OF_MLP = "model.hidden_sizes belongs to model=mlp, which was not chosen. Try mod
         ("~seed", "~seed would remove a key that is needed. Set it to null instead."),
     ],
 )
-def test_a_mistyped_override_is_met_with_what_can_be_typed(words: str, answer: str) -> None:
+def test_a_mistyped_override_is_answered_with_what_can_be_typed(words: str, answer: str) -> None:
     assert refusal(*words.split()) == answer
 
 
@@ -35,21 +35,21 @@ def test_a_mistyped_override_is_met_with_what_can_be_typed(words: str, answer: s
         ("lr=1", "unknown key 'lr'. Did you mean optimizer.lr?"),  # a key without its group
         ("batch_size=64", "unknown key 'batch_size'. Did you mean data.batch_size?"),
         ("modle=mlp", "unknown key 'modle'. Did you mean model? Known here: data, "),
-        ("trainer.val_check_interval=0.5", "unknown key 'trainer.val_check_interval'."),  # added with + alone
+        ("trainer.val_check_interval=0.5", "unknown key 'trainer.val_check_interval'."),  # must be added with +
         *((f"+trainer.{name}=null", f"unknown key 'trainer.{name}'.") for name in ("logger", "callbacks")),
         *((f"+{key}=null", f"unknown key '{key}'.") for key in ("model.image_shape", "data.facts.size")),
         ("seed=${nope}", "Interpolation key 'nope' not found"),
     ],
 )
-def test_an_unknown_key_is_met_with_the_known_ones_in_one_line(word: str, answer: str) -> None:
+def test_an_unknown_key_is_answered_with_known_keys_in_one_line(word: str, answer: str) -> None:
     assert refusal(word).startswith(answer) and "\n" not in refusal(word)
 
 
-def test_a_quoted_value_and_a_parameter_that_lightning_has_can_be_typed() -> None:
+def test_a_quoted_value_and_an_added_trainer_parameter_are_accepted() -> None:
     (config,) = checked('hydra.run.dir="/a=b"', "+trainer.val_check_interval=0.5").configs
     assert config.trainer.val_check_interval == 0.5
 
 
 def test_a_setting_that_the_chosen_launcher_lacks_is_answered_with_the_other_launchers() -> None:
-    answer = "hydra.launcher.n_jobs is no setting of this launcher. Choose another: hydra/launcher=basic, "
+    answer = "hydra.launcher.n_jobs is not a setting of this launcher. Choose another: hydra/launcher=basic, "
     assert refusal("-m", "hydra.launcher.n_jobs=2", "seed=0,1").startswith(answer)

@@ -21,7 +21,7 @@ NO_STEPS = "optimizer.lr=interval(0,1) is a range without steps. Try key=0.01,0.
         ("-m optimizer.lr=0.1,-1 seed=0,1", LR_OF_JOB_2 + "2 of 4 jobs cannot run, so none was started."),
     ],
 )
-def test_several_values_need_a_sweep_all_of_whose_jobs_can_run(words: str, answer: str) -> None:
+def test_several_values_need_a_sweep_in_which_every_job_is_valid(words: str, answer: str) -> None:
     assert refusal(*words.split()) == answer
 
 
@@ -44,26 +44,26 @@ def test_a_job_is_composed_as_hydra_composes_it(config: Compose) -> None:
     assert OmegaConf.to_yaml(checked(*words).configs[0]) == OmegaConf.to_yaml(config(*words))
 
 
-def test_parts_of_ones_own_may_lie_elsewhere(tmp_path: Path) -> None:
+def test_config_files_may_be_in_another_folder(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "tiny.yaml").write_text("defaults: [mlp]\nhidden_sizes: [2]\n")
     (job,) = checked_jobs(["model=tiny"], multirun=False, config_dir=str(tmp_path)).configs
     assert job.model.hidden_sizes == [2]
 
 
-def test_a_run_can_be_repeated_from_the_configuration_it_left(config: Compose, tmp_path: Path) -> None:
+def test_a_run_can_be_repeated_from_its_saved_config(config: Compose, tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml(config("model=mlp", "seed=5")))
     (job,) = checked_jobs(["optimizer.lr=0.3"], multirun=False, config_path=str(tmp_path)).configs
     assert (job.seed, job.optimizer.lr, list(job.model.hidden_sizes)) == (5, 0.3, [256])
 
 
-def test_linear_regression_learns_by_adam_unless_another_optimizer_is_typed() -> None:
+def test_linear_regression_uses_adam_unless_another_optimizer_is_typed() -> None:
     (unless,), (typed,) = checked("model=linear").configs, checked("model=linear", "optimizer=sgd").configs
     assert (unless.optimizer._target_, typed.optimizer._target_) == ("torch.optim.Adam", "torch.optim.SGD")
 
 
 @pytest.mark.parametrize("word", ["trainer=ddp", "trainer.devices=2", "trainer.devices=[0,1]"])
-def test_a_job_of_a_sweep_is_trained_by_one_process(word: str) -> None:
+def test_a_job_of_a_sweep_must_be_trained_by_one_process(word: str) -> None:
     assert refusal("-m", word, "trainer.accelerator=cpu", "seed=0,1").startswith(ONE_PROCESS)
     assert checked(word, "trainer.accelerator=cpu").configs
 

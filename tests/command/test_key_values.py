@@ -20,13 +20,13 @@ def test_a_commands_own_words_are_separated_from_overrides() -> None:
         ("trainer=cpu", ""),
     ],
 )
-def test_other_words_are_bad_input(word: str, hint: str) -> None:
+def test_unknown_words_are_bad_input(word: str, hint: str) -> None:
     with pytest.raises(BadInput) as caught:
         own_and_others([word], DEFAULTS)
     assert str(caught.value) == f"unknown word {word!r}.{hint} Known here: run, split, data.KEY."
 
 
-def test_a_value_out_of_the_choices_is_bad_input() -> None:
+def test_a_value_that_is_not_a_choice_is_bad_input() -> None:
     assert one_of("split", "val", ("test", "val")) == "val"
     with pytest.raises(BadInput, match=r"^split must be one of test, val, got 'train'\. Try split=test\.$"):
         one_of("split", "train", ("test", "val"))

@@ -38,7 +38,7 @@ def error(*words: str, kind: type[LabError] = BadInput) -> str:
 
 
 def left(*words: str) -> Claim:
-    """What a process claimed that has ended."""
+    """Claims a folder for a process that has ended since."""
     found = claimed(*words)
     assert found.lock is not None
     found.lock.release()
@@ -46,7 +46,7 @@ def left(*words: str) -> Claim:
 
 
 def began(*words: str, status: str | None = None) -> Path:
-    """The folder of a run that was stopped, or ended with a status."""
+    """Writes the files of a run that ended with a status, or without one was killed; returns its folder."""
     folder, overrides = claimed(*words).folder, without_hydra(words)
     (folder / ".hydra").mkdir(parents=True)
     OmegaConf.save(composed("figures=true", *overrides), folder / ".hydra" / "config.yaml")
@@ -62,11 +62,11 @@ def jobs_ended(sweep: Claim, *statuses: str) -> None:
         write_json(sweep.folder / job.folder / "metrics.json", {"status": status})
 
 
-def test_a_run_is_new_unless_it_is_to_be_resumed() -> None:
+def test_a_run_gets_a_new_folder_unless_it_is_resumed() -> None:
     assert began("seed=1") != claimed("seed=1").folder
 
 
-def test_auto_goes_on_with_the_newest_unfinished_run_of_the_same_command(capsys: Captured) -> None:
+def test_auto_continues_the_newest_unfinished_run_of_the_same_command(capsys: Captured) -> None:
     for seed, status in ((1, None), (2, None), (1, "interrupted"), (1, "completed"), (1, "failed"), (2, None)):
         folder = began(f"seed={seed}", status=status)
         if status == "interrupted":
@@ -77,14 +77,14 @@ def test_auto_goes_on_with_the_newest_unfinished_run_of_the_same_command(capsys:
     assert claimed("seed=1", "resume=must").folder == wanted
 
 
-def test_a_failed_run_is_continued_only_when_asked_for() -> None:
+def test_a_failed_run_is_continued_only_with_retry_failed() -> None:
     folder = began(status="failed")
     assert claimed("resume=auto").folder != folder
     assert claimed("resume=auto", "retry_failed=true").folder == folder
     assert claimed(f"resume={folder}").todo == []
 
 
-def test_auto_starts_a_new_run_and_says_so_where_there_is_nothing(capsys: Captured) -> None:
+def test_auto_starts_a_new_run_and_says_so_if_there_is_nothing_to_continue(capsys: Captured) -> None:
     assert len(claimed("resume=auto").todo) == 1
     said = "resume=auto: outputs/runs holds no unfinished run of this command, starting a new one\n"
     assert capsys.readouterr().out == said
@@ -102,11 +102,11 @@ def test_auto_starts_a_new_run_and_says_so_where_there_is_nothing(capsys: Captur
         ("retry_failed=true", BadInput, "retry_failed=true is for a run or sweep that is continued. Add resume=auto"),
     ],
 )
-def test_where_there_is_nothing_nothing_can_be_continued(words: str, kind: type[LabError], text: str) -> None:
+def test_must_and_a_typed_folder_need_something_to_continue(words: str, kind: type[LabError], text: str) -> None:
     assert error(*words.split(), kind=kind).startswith(text) and not Path("mine").exists()
 
 
-def test_a_folder_that_was_typed_is_continued_and_must_hold_the_same_settings() -> None:
+def test_a_typed_folder_is_continued_only_with_the_same_settings() -> None:
     began("hydra.run.dir=mine", "seed=1")
     for words in (["resume=auto", "hydra.run.dir=mine"], ["resume=mine"], ["resume=must", "hydra.run.dir=mine"]):
         assert claimed("seed=1", *words).folder == Path("mine")
@@ -129,9 +129,9 @@ def test_a_sweep_is_planned_before_it_starts() -> None:
     assert content["settings"]["model._target_"] == "src.networks.SoftmaxRegression"
 
 
-def test_a_sweep_is_continued_with_the_jobs_that_are_left_and_those_that_are_new(capsys: Captured) -> None:
+def test_a_sweep_is_continued_with_its_unfinished_jobs_and_with_new_ones(capsys: Captured) -> None:
     first = left(*GRID)
-    left("-m", "seed=1,2")  # another sweep, newer
+    left("-m", "seed=1,2")  # a newer sweep of another command
     jobs_ended(first, "completed")
     found = left("-m", "optimizer.lr=10,0.1,1", "resume=auto")
     assert found.folder == first.folder
@@ -143,29 +143,29 @@ def test_a_sweep_is_continued_with_the_jobs_that_are_left_and_those_that_are_new
     assert error(*GRID, "seed=5", f"resume={first.folder}").startswith(text)
 
 
-def test_a_finished_sweep_is_not_the_one_that_auto_means() -> None:
+def test_auto_does_not_continue_a_completed_sweep() -> None:
     first = left(*GRID)
     jobs_ended(first, "completed", "completed")
     assert claimed(*GRID, "resume=auto").folder != first.folder
     assert claimed(*GRID, f"resume={first.folder}").todo == []
 
 
-def test_a_sweep_with_nothing_left_but_what_failed_is_the_one_that_auto_means(capsys: Captured) -> None:
+def test_auto_continues_a_sweep_in_which_only_failed_jobs_are_left(capsys: Captured) -> None:
     first = left(*GRID)
     jobs_ended(first, "completed", "failed")
     again = left(*GRID, "resume=auto")
     assert again.folder == first.folder and again.todo == []
-    said = "where all is done but what has failed. Add retry_failed=true for that"
+    said = "where only failed jobs are left. Add retry_failed=true to run them again"
     assert capsys.readouterr().out == f"resume=auto: continuing {first.folder}, {said}\n"
     retried = claimed(*GRID, "resume=auto", "retry_failed=true")
     assert retried.folder == first.folder and retried.todo == [first.todo[1]]
 
 
-def test_a_run_that_was_stopped_before_it_had_a_config_is_passed_over() -> None:
+def test_auto_skips_a_run_that_was_stopped_before_it_had_a_config() -> None:
     assert claimed().folder != claimed("resume=auto").folder
 
 
-def test_a_sweep_that_runs_is_left_to_its_process() -> None:
+def test_a_running_sweep_is_left_to_its_process() -> None:
     first = claimed(*GRID)
     assert claimed(*GRID, "resume=auto").folder != first.folder
     way_out = "Wait for it, or leave resume out to start a new one."
@@ -173,7 +173,7 @@ def test_a_sweep_that_runs_is_left_to_its_process() -> None:
     assert error(*GRID, f"resume={first.folder}") == expected
 
 
-def test_a_sweep_of_another_command_is_only_looked_at() -> None:
+def test_auto_writes_nothing_into_the_sweep_of_another_command() -> None:
     first = left(*GRID)
     (first.folder / ".lock").unlink()
     assert claimed(*GRID, "seed=7", "resume=auto").folder != first.folder
@@ -190,13 +190,13 @@ def test_a_sweep_that_cannot_be_locked_is_refused(monkeypatch: pytest.MonkeyPatc
     assert re.match(r"cannot write to .* \(Read-only file system\)", error(*GRID, f"resume={first.folder}"))
 
 
-def test_an_older_sweep_over_other_values_is_another_command() -> None:
+def test_auto_does_not_continue_a_sweep_over_other_values() -> None:
     first = left(*GRID)
     assert left("-m", "optimizer.lr=3,4", "resume=auto").folder != first.folder
     assert claimed("-m", "optimizer.lr=3,4", f"resume={first.folder}").folder == first.folder
 
 
-def test_what_is_no_folder_or_damaged_is_passed_over_unless_it_was_typed() -> None:
+def test_auto_skips_files_and_damaged_folders_but_a_typed_one_is_an_error() -> None:
     first = left("-m", "seed=1,2")
     run = began()
     for folder in (first.folder, run):
@@ -210,7 +210,7 @@ def test_what_is_no_folder_or_damaged_is_passed_over_unless_it_was_typed() -> No
     assert "config.yaml is damaged" in error(f"resume={run}", kind=DataError)
 
 
-def test_a_start_that_was_killed_at_once_can_be_resumed_in_its_folder() -> None:
+def test_a_folder_with_only_the_leftovers_of_a_killed_start_can_be_used() -> None:
     for name, words in (("a", ["-m", "seed=1,2", "hydra.sweep.dir=a"]), ("b", ["hydra.run.dir=b"])):
         Path(name).mkdir()
         for file in (".lock", "sweep.json.123.part", "train.log"):
@@ -220,13 +220,13 @@ def test_a_start_that_was_killed_at_once_can_be_resumed_in_its_folder() -> None:
         assert "must be a new or empty folder" in error(*words)
 
 
-def test_a_job_keeps_its_identity_whatever_its_values_are() -> None:
+def test_jobs_with_null_and_float_values_are_found_again() -> None:
     words = ("-m", "data.resize=null,32", "trainer.limit_val_batches=1,1.0")
     first, found = left(*words), claimed(*words, "resume=auto")
     assert (found.folder, found.todo) == (first.folder, first.todo)
 
 
-def test_a_search_is_continued_by_the_same_space_until_it_has_its_trials() -> None:
+def test_a_search_is_continued_only_with_the_same_space() -> None:
     pytest.importorskip("optuna")
     words = ["-m", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=3", "seed=5"]
     first = left(*words)
@@ -234,8 +234,8 @@ def test_a_search_is_continued_by_the_same_space_until_it_has_its_trials() -> No
     assert left(*words, "resume=auto").folder == first.folder
     resume, others = f"resume={first.folder}", first.plan.space | {"data.batch_size": "64,128"}
     assert error(*words, "data.batch_size=64,128", resume) == (
-        f"resume would mix results: {first.folder} searches {first.plan.space}, and this command {others}. "
+        f"resume would mix results: {first.folder} searches {first.plan.space}, and this command searches {others}. "
         "Type the same space, or leave resume out to start a new one."
     )
     assert error(*words[:3], "seed=6", resume).startswith("resume would mix results: seed was 5")
-    assert "and this command is a grid. Type the same space" in error("-m", "seed=5,6", resume)
+    assert "and this command searches nothing (a grid). Type the same space" in error("-m", "seed=5,6", resume)

@@ -1,4 +1,4 @@
-"""Where the files of Fashion-MNIST lie."""
+"""The folder that contains the files of Fashion-MNIST."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A web server of our own on this machine that behaves as mirrors do, well or badly."""
+"""A web server on this machine that imitates good and bad mirrors."""
 
 import re
 import threading
@@ -12,7 +12,7 @@ PIECE = 1 << 14
 
 
 class Handler(BaseHTTPRequestHandler):
-    """The first part of a path says how the server behaves, the rest is what the last redirection keeps."""
+    """The first part of a path names the behaviour of the server, the rest names the file."""
 
     server: "Mirror"
     protocol_version = "HTTP/1.1"
@@ -36,7 +36,7 @@ class Handler(BaseHTTPRequestHandler):
             time.sleep(pause)
 
     def answer(self, start: int, content: bytes = CONTENT, *, most: int = len(CONTENT), pause: float = 0.0) -> None:
-        """Promises the content from `start` on, and sends at most the first `most` bytes of that."""
+        """Announces the content from byte `start` on, but sends at most `most` bytes of it."""
         total = len(content)
         if start and start >= total:
             self.head(416, Content_Length=0)
@@ -53,10 +53,10 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(0)
 
     def slow(self, start: int) -> None:
-        self.answer(start, pause=0.02)  # 0.8 MB/s, 2.5 s in all
+        self.answer(start, pause=0.02)  # 0.8 MB/s, in total 2.5 s
 
     def stalls(self, start: int) -> None:
-        if self.server.requests()["stalls"] > 1:  # a client that asks again, with patience, gets no answer
+        if self.server.requests()["stalls"] > 1:  # a client that asks a second time gets no answer
             return self.never_answers(start)
         self.answer(start, most=500_000)
         for _ in range(200):
@@ -72,7 +72,7 @@ class Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def breaks_off_whole(self, start: int) -> None:
-        """Cannot continue, and does not come to an end."""
+        """Always sends from the first byte on, and breaks off."""
         self.answer(0, most=5000)
         self.close_connection = True
 
@@ -101,15 +101,15 @@ class Handler(BaseHTTPRequestHandler):
         self.send_error(404)
 
     def plain(self, start: int) -> None:
-        """Has the file, but not packed."""
+        """Has only the unpacked file."""
         (self.gone if self.path.endswith(".gz") else self.good)(start)
 
     def log_message(self, *arguments: Any) -> None:
-        """Silent."""
+        """Logs nothing."""
 
 
 class Mirror(ThreadingHTTPServer):
-    """Attributes: asked: behaviour and first byte of every request."""
+    """The server. `asked` has the behaviour and the first byte of every request."""
 
     daemon_threads = True
 
@@ -125,4 +125,4 @@ class Mirror(ThreadingHTTPServer):
         return Counter(behaviour for behaviour, _ in self.asked)
 
     def handle_error(self, *arguments: Any) -> None:
-        """A client that has left is no error."""
+        """Ignores the error when a client disconnects."""

@@ -11,7 +11,7 @@ from src.datasets.images import Images, Split
 
 
 def split_of(count: int, channels: int = 3, height: int = 6, width: int = 5) -> Split:
-    """The last `count` of some more random images, in reverse order."""
+    """A split with the last `count` of a few more random images, in reverse order."""
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(1, 256, (count + 3, channels, height, width), dtype=torch.uint8, generator=generator)
     return Split(Images(pixels, torch.zeros(count + 3, dtype=torch.int64)), torch.arange(count + 3).flip(0)[:count])
@@ -29,7 +29,7 @@ def epoch(pictures: Augmented, seed: int = 0) -> Tensor:
 
 @pytest.mark.parametrize(("shift", "flip"), [(2, True), (2, False), (0, True), (4, True)])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_every_image_is_one_of_its_own_shifted_and_mirrored_forms(shift: int, flip: bool, channels: int) -> None:
+def test_every_image_is_a_shifted_and_mirrored_form_of_itself(shift: int, flip: bool, channels: int) -> None:
     split = split_of(30, channels)
     steps = range(-shift, shift + 1)
     for image, row in zip(epoch(Augmented(split, shift=shift, flip=flip)), split.rows, strict=True):
@@ -37,7 +37,7 @@ def test_every_image_is_one_of_its_own_shifted_and_mirrored_forms(shift: int, fl
         assert any(torch.equal(image, form) for form in forms)
 
 
-def test_all_shifts_and_both_sides_come_equally_often_and_independently() -> None:
+def test_all_shifts_and_flips_are_equally_likely_and_independent() -> None:
     one = Images(torch.arange(1, 26, dtype=torch.uint8).view(1, 1, 5, 5), torch.zeros(1, dtype=torch.int64))
     split = Split(one, torch.zeros(18_000, dtype=torch.int64))
     forms, counts = epoch(Augmented(split, shift=1, flip=True)).flatten(1).unique(dim=0, return_counts=True)
@@ -45,7 +45,7 @@ def test_all_shifts_and_both_sides_come_equally_often_and_independently() -> Non
     assert counts.min() > 1000 - 5 * 31 and counts.max() < 1000 + 5 * 31  # 5 standard deviations
 
 
-def test_a_shift_moves_black_in() -> None:
+def test_a_shift_fills_the_border_with_black() -> None:
     images = epoch(Augmented(split_of(200), shift=1, flip=False))
     for image in images:
         rows, columns = image.any(dim=(0, 2)), image.any(dim=(0, 1))
@@ -53,13 +53,13 @@ def test_a_shift_moves_black_in() -> None:
     assert (images == 0).any()
 
 
-def test_draws_follow_the_generator_alone() -> None:
+def test_draws_depend_only_on_the_generator() -> None:
     pictures = Augmented(split_of(40), shift=3, flip=True)
     assert torch.equal(epoch(pictures, seed=1), epoch(pictures, seed=1))
     assert not torch.equal(epoch(pictures, seed=1), epoch(pictures, seed=2))
 
 
-def test_any_images_can_be_asked_for_and_the_stored_ones_are_left_alone() -> None:
+def test_any_images_can_be_selected_and_the_stored_ones_do_not_change() -> None:
     split = split_of(20)
     before = split.images.pixels.clone()
     pictures = Augmented(split, shift=2, flip=True)
@@ -81,7 +81,7 @@ def test_a_shifted_image_equals_a_crop_of_the_padded_one() -> None:
         assert torch.equal(found, padded[:, down : down + 4, right : right + 4])
 
 
-def test_without_shift_and_flip_nothing_is_kept() -> None:
+def test_without_shift_and_flip_there_is_no_augmentation() -> None:
     assert augmented(split_of(3), shift=0, flip=False) is None
     assert isinstance(augmented(split_of(3), shift=1, flip=False), Augmented)
     assert isinstance(augmented(split_of(3), shift=0, flip=True), Augmented)

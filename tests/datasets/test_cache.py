@@ -30,7 +30,7 @@ def equal(left: OfficialSets, right: OfficialSets) -> bool:
     )
 
 
-def test_images_are_made_once_and_then_read(tmp_path: Path) -> None:
+def test_images_are_made_once_and_then_read_from_the_cache(tmp_path: Path) -> None:
     source = Mock(side_effect=sets)
     for _ in range(3):
         kept = load_or_make(tmp_path / "new", "birds", stamp="1", make=source)
@@ -40,7 +40,7 @@ def test_images_are_made_once_and_then_read(tmp_path: Path) -> None:
     assert {path.name for path in (tmp_path / "new").iterdir()} == {"birds.lock", "birds_train.npz", "birds_test.npz"}
 
 
-def test_they_are_made_again_when_the_source_has_changed(tmp_path: Path) -> None:
+def test_images_are_made_again_if_the_source_has_changed(tmp_path: Path) -> None:
     load_or_make(tmp_path, "birds", stamp="1", make=sets)
     newer = load_or_make(tmp_path, "birds", stamp="2", make=lambda: sets(first=100))
     assert equal(newer, sets(first=100))
@@ -48,13 +48,13 @@ def test_they_are_made_again_when_the_source_has_changed(tmp_path: Path) -> None
     assert equal(load(tmp_path, "birds", "2") or sets(), newer)
 
 
-def test_a_file_is_as_large_as_its_images(tmp_path: Path) -> None:
+def test_a_cache_file_is_about_as_large_as_its_images(tmp_path: Path) -> None:
     big = Images(torch.zeros(100, 3, 32, 32, dtype=torch.uint8), torch.zeros(100, dtype=torch.int64))
     load_or_make(tmp_path, "big", stamp="1", make=lambda: OfficialSets(big, sets().test, ""))
     assert 100 * (3072 + 8) < (tmp_path / "big_train.npz").stat().st_size < 100 * (3072 + 8) + 2000
 
 
-def test_every_flipped_byte_and_every_cut_that_matters_is_found(tmp_path: Path) -> None:
+def test_every_flipped_bit_or_cut_that_changes_the_images_is_detected(tmp_path: Path) -> None:
     load_or_make(tmp_path, "birds", stamp="1", make=sets)
     path = tmp_path / "birds_train.npz"
     whole = path.read_bytes()
@@ -67,10 +67,10 @@ def test_every_flipped_byte_and_every_cut_that_matters_is_found(tmp_path: Path) 
             num_found += 1
         else:
             assert equal(OfficialSets(kept[0], sets().test, kept[1]), sets())
-    assert num_found > 0.7 * len(flipped)  # the others are times of change and the like
+    assert num_found > 0.7 * len(flipped)  # the other bytes are modification times and the like
 
 
-def test_what_is_damaged_is_named_and_made_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_damaged_file_is_reported_and_made_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     source = Mock(side_effect=sets)
     load_or_make(tmp_path, "birds", stamp="1", make=source)
     path = tmp_path / "birds_test.npz"
@@ -106,7 +106,7 @@ def test_a_full_disk_is_reported_and_leaves_no_partial_file(tmp_path: Path, monk
     assert [path.name for path in tmp_path.iterdir()] == ["birds.lock"]
 
 
-def test_a_cache_that_is_no_folder_or_may_not_be_written_is_done_without(
+def test_without_a_writable_cache_folder_images_are_made_every_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     source = Mock(side_effect=sets)
@@ -139,7 +139,7 @@ assert load_or_make(Path(sys.argv[1]), "birds", stamp="1", make=make).source == 
 """
 
 
-def test_of_processes_that_need_the_same_at_once_one_makes_it(tmp_path: Path) -> None:
+def test_only_one_of_several_processes_makes_the_images(tmp_path: Path) -> None:
     line = [sys.executable, "-c", MAKE, str(tmp_path)]
     processes = [subprocess.Popen(line, cwd=ROOT) for _ in range(3)]
     assert [process.wait(60) for process in processes] == [0, 0, 0]

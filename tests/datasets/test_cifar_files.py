@@ -24,7 +24,7 @@ PAIR = ("airplane", "bird")
 
 
 def reader() -> CifarFiles:
-    """With the facts of the tiny files that a fixture has made."""
+    """A reader with the facts of the tiny files that a fixture has made."""
     return CifarFiles(data_set("cifar10"))
 
 
@@ -62,7 +62,7 @@ def test_an_image_folder_holds_the_same_images(cifar_images: Path, cifar_unpacke
     assert from_images.source.startswith(f"{cifar_images}/cifar10 (image folder, fingerprint ")
 
 
-def test_a_damaged_or_missing_batch_is_named(cifar_unpacked: Path) -> None:
+def test_a_damaged_or_missing_batch_is_reported(cifar_unpacked: Path) -> None:
     path = cifar_unpacked / UNPACKED / "data_batch_2"
     path.write_bytes(path.read_bytes()[:-1])
     text = rf"^{path} is damaged: its md5 is \w+, expected \w+\. Unpack cifar-10-python\.tar\.gz there again\.$"
@@ -73,10 +73,10 @@ def test_a_damaged_or_missing_batch_is_named(cifar_unpacked: Path) -> None:
         read(cifar_unpacked)
 
 
-def test_a_damaged_archive_is_found(cifar_archive: Path) -> None:
+def test_a_damaged_archive_is_reported(cifar_archive: Path) -> None:
     path = cifar_archive / ARCHIVE
     path.write_bytes(path.read_bytes()[:-100])
-    said = r"is no whole cifar-10-python\.tar\.gz: its sha256 is \w+, expected \w+ \([\d,]+ bytes\)\."
+    said = r"is not a complete cifar-10-python\.tar\.gz: its sha256 is \w+, expected \w+ \([\d,]+ bytes\)\."
     with pytest.raises(DataError, match=rf"^{path} {said} Delete it and run again\.$"):
         read(cifar_archive)
     own = path.rename(cifar_archive / "notes.txt")
@@ -84,14 +84,14 @@ def test_a_damaged_archive_is_found(cifar_archive: Path) -> None:
         read(own)
 
 
-def test_a_folder_called_train_alone_is_no_image_folder(tmp_path: Path) -> None:
+def test_an_image_folder_must_have_a_folder_named_by_a_class(tmp_path: Path) -> None:
     (tmp_path / "train" / "photos").mkdir(parents=True)
     assert find(tmp_path) is None
     (tmp_path / "train" / "bird").mkdir()
     assert find(tmp_path) is not None
 
 
-def test_an_unpacked_folder_is_known_by_its_name_or_its_first_file(cifar_unpacked: Path, tmp_path: Path) -> None:
+def test_an_unpacked_folder_is_recognized_by_its_name_or_its_first_file(cifar_unpacked: Path, tmp_path: Path) -> None:
     renamed = (cifar_unpacked / UNPACKED).rename(tmp_path / "batches")
     assert read(renamed).source == str(renamed)
     (tmp_path / "root" / UNPACKED).mkdir(parents=True)
@@ -109,7 +109,7 @@ def test_a_pickle_that_would_run_code_is_refused_and_runs_nothing(tmp_path: Path
     assert not (tmp_path / "canary").exists()
 
 
-def test_what_torchvision_reads_is_what_we_read(cifar_unpacked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_and_labels_equal_torchvisions(cifar_unpacked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     digests = list(reader().md5.items())
     monkeypatch.setattr(datasets.CIFAR10, "train_list", [list(item) for item in digests[:5]])
     monkeypatch.setattr(datasets.CIFAR10, "test_list", [list(item) for item in digests[5:]])
@@ -121,12 +121,12 @@ def test_what_torchvision_reads_is_what_we_read(cifar_unpacked: Path, monkeypatc
     assert theirs.targets == ours.labels.tolist()
 
 
-def test_the_digests_are_those_that_torchvision_knows() -> None:
+def test_the_digests_equal_torchvisions() -> None:
     official = datasets.CIFAR10.train_list + datasets.CIFAR10.test_list
     assert dict(official) == reader().md5
 
 
-def test_a_place_may_be_the_folder_or_file_itself_and_a_copy_knows_its_files_and_what_verifies_them(
+def test_a_place_may_be_the_root_or_the_folder_or_file_itself(
     cifar_unpacked: Path, cifar_archive: Path, cifar_images: Path, tmp_path: Path
 ) -> None:
     unpacked, archive, images = cifar_unpacked / UNPACKED, cifar_archive / ARCHIVE, cifar_images / "cifar10"
@@ -141,7 +141,7 @@ def test_a_place_may_be_the_folder_or_file_itself_and_a_copy_knows_its_files_and
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.DIRTYPE])
-def test_a_member_that_is_no_regular_file_is_refused(kind: bytes, tmp_path: Path, own_conf: Path) -> None:
+def test_a_member_that_is_not_a_regular_file_is_refused(kind: bytes, tmp_path: Path, own_conf: Path) -> None:
     path = archive_of(tmp_path, special("test_batch", kind, link_to="/etc/passwd"))
     text = rf"^{path} has no regular file cifar-10-batches-py/test_batch\. Delete it and run again\.$"
     with pytest.raises(DataError, match=text):
@@ -156,7 +156,7 @@ def test_a_member_that_claims_to_be_huge_is_refused(
         read(archive_of(tmp_path))
 
 
-def test_members_that_would_be_written_elsewhere_are_not_looked_at(tmp_path: Path, own_conf: Path) -> None:
+def test_members_with_paths_outside_the_archive_are_ignored(tmp_path: Path, own_conf: Path) -> None:
     outside = [special(name, tarfile.REGTYPE) for name in ("../../outside", f"{tmp_path}/absolute")]
     link = special("link", tarfile.SYMTYPE, link_to=str(tmp_path))
     path = archive_of(tmp_path / "root", *outside, link, special("device", tarfile.CHRTYPE))
@@ -171,7 +171,7 @@ def special(name: str, kind: bytes, *, link_to: str = "") -> tarfile.TarInfo:
 
 
 def archive_of(folder: Path, *extra: tarfile.TarInfo) -> Path:
-    """An archive with tiny batches and other members before them, accepted as if it were the official one."""
+    """An archive with the extra members and then tiny batches, accepted as if it were the official one."""
     folder.mkdir(exist_ok=True)
     path = folder / ARCHIVE
     replaced = {member.name for member in extra}

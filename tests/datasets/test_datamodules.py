@@ -63,14 +63,14 @@ def test_fashion_mnist_batches_equal_torchvisions_dataset(fashion_root: Path, no
         assert torch.equal(images[row], theirs[row][0]) and labels[row] == theirs[row][1]
 
 
-def test_validation_is_held_out_of_training_and_the_test_set_of_both(fashion_root: Path) -> None:
+def test_training_validation_and_test_images_do_not_overlap(fashion_root: Path) -> None:
     data = ready(fashion(fashion_root))
     assert {split: len(images) for split, images in data.splits.items()} == {"train": 50, "val": 10, "test": 20}
     assert not rows(data, "train") & rows(data, "val")
     assert not (rows(data, "train") | rows(data, "val")) & rows(data, "test")
 
 
-def test_validation_images_do_not_change_with_the_run_seed_but_with_the_split_seed(fashion_root: Path) -> None:
+def test_validation_images_depend_on_the_split_seed_and_not_on_the_run_seed(fashion_root: Path) -> None:
     held_out = rows(ready(fashion(fashion_root, seed=0)), "val")
     assert rows(ready(fashion(fashion_root, seed=1)), "val") == held_out
     assert rows(ready(fashion(fashion_root, split_seed=1)), "val") != held_out
@@ -82,18 +82,18 @@ def test_validation_on_the_test_set_trains_on_all_training_images(fashion_root: 
     assert rows(data, "val") == rows(data, "test")
 
 
-def test_train_size_keeps_the_first_of_the_training_images_that_are_left(fashion_root: Path) -> None:
+def test_train_size_keeps_the_first_of_the_remaining_training_images(fashion_root: Path) -> None:
     data, whole = ready(fashion(fashion_root, train_size=7)), ready(fashion(fashion_root))
     assert torch.equal(images_of(data, "train").pixels, images_of(whole, "train").pixels[:7])
     assert rows(data, "val") == rows(whole, "val")
 
 
-def test_a_few_training_images_are_of_several_classes_though_files_are_sorted_by_class(cifar_images: Path) -> None:
+def test_a_small_train_size_has_several_classes_even_if_files_are_sorted_by_class(cifar_images: Path) -> None:
     data = ready(cifar2(cifar_images, validation="test", train_size=8))
     assert images_of(data, "train").labels.bincount().tolist() != [8]
 
 
-def test_more_images_than_there_are_cannot_be_asked_for(fashion_root: Path, cifar_images: Path) -> None:
+def test_val_size_and_train_size_cannot_exceed_the_training_set(fashion_root: Path, cifar_images: Path) -> None:
     with pytest.raises(DataError, match=r"^data\.val_size=0 and data\.train_size=21 ask for more than the 20 training"):
         ready(cifar2(cifar_images, validation="test", train_size=21))
     text = r"^data\.val_size=60 and data\.train_size=None ask for more than the 60 training"
@@ -101,7 +101,7 @@ def test_more_images_than_there_are_cannot_be_asked_for(fashion_root: Path, cifa
         ready(fashion(fashion_root, val_size=60))
 
 
-def test_resized_pixels_are_those_of_torchvisions_resize(fashion_root: Path) -> None:
+def test_resized_pixels_equal_torchvisions_up_to_rounding(fashion_root: Path) -> None:
     data, as_it_is = ready(fashion(fashion_root, resize=32)), ready(fashion(fashion_root))
     assert data.image_shape == (1, 32, 32)
     resize = transforms.Compose([transforms.Resize(32), transforms.PILToTensor()])
@@ -126,7 +126,7 @@ def test_labels_follow_the_order_in_which_classes_are_named(cifar_unpacked: Path
     assert torch.equal(images_of(forward, "test").labels, 1 - images_of(backward, "test").labels)
 
 
-def test_cifar10_has_all_its_classes_unless_some_are_named(cifar_unpacked: Path) -> None:
+def test_cifar10_has_all_classes_unless_some_are_selected(cifar_unpacked: Path) -> None:
     data = ready(cifar10(cifar_unpacked))
     assert list(data.class_names) == facts("cifar10")["class_names"]
     assert images_of(data, "test").labels.bincount().tolist() == [2] * 10
@@ -145,7 +145,7 @@ def test_a_class_without_images_is_an_error(cifar_unpacked: Path, monkeypatch: p
 
 
 @pytest.mark.parametrize("make", [fashion, cifar2])
-def test_the_synthetic_source_needs_no_files_and_has_the_shape_of_the_real_one(make: Any, tmp_path: Path) -> None:
+def test_the_synthetic_source_needs_no_files_and_has_the_shape_of_the_real_images(make: Any, tmp_path: Path) -> None:
     data = ready(make(tmp_path / "nothing here", source="synthetic"))
     assert data.source == "synthetic"
     assert len(data.splits["test"]) == data.num_classes * 1000
@@ -173,7 +173,7 @@ def test_splits_share_the_pixels_that_were_read(fashion_root: Path) -> None:
     assert next(iter(data.train_dataloader()))[0].data_ptr() != pixels.data_ptr()
 
 
-def test_the_jobs_of_a_sweep_share_what_is_read_and_resized(fashion_root: Path) -> None:
+def test_the_jobs_of_a_sweep_share_images_that_are_read_and_resized(fashion_root: Path) -> None:
     for resize in (None, 14):
         first = ready(fashion(fashion_root, seed=1, batch_size=8, resize=resize))
         second = ready(fashion(fashion_root, seed=2, batch_size=16, val_size=20, resize=resize))
@@ -181,7 +181,7 @@ def test_the_jobs_of_a_sweep_share_what_is_read_and_resized(fashion_root: Path) 
             assert first.splits[split].images is second.splits[split].images
 
 
-def test_training_images_alone_are_augmented(fashion_root: Path) -> None:
+def test_only_training_images_are_augmented(fashion_root: Path) -> None:
     plain, shifted = ready(fashion(fashion_root)), ready(fashion(fashion_root, augment={"shift": 2, "flip": True}))
     for loader in ("val_dataloader", "test_dataloader"):
         for (ours, _), (theirs, _) in zip(getattr(shifted, loader)(), getattr(plain, loader)(), strict=True):
@@ -191,13 +191,13 @@ def test_training_images_alone_are_augmented(fashion_root: Path) -> None:
         assert ours.shape == theirs.shape and not torch.equal(ours, theirs)
 
 
-def test_a_smaller_last_batch_is_dropped_in_training_alone(fashion_root: Path) -> None:
+def test_drop_last_drops_a_smaller_last_batch_only_in_training(fashion_root: Path) -> None:
     data = ready(fashion(fashion_root, batch_size=8, drop_last=True))
     assert [len(labels) for _, labels in data.train_dataloader()] == [8] * 6
     assert sum(len(labels) for _, labels in data.val_dataloader()) == 10
 
 
-def test_what_was_found_and_what_is_decoded_is_known(fashion_root: Path, raw: Path, tmp_path: Path) -> None:
+def test_found_and_cached_describe_the_files_on_disk(fashion_root: Path, raw: Path, tmp_path: Path) -> None:
     data = fashion(fashion_root, cache=str(tmp_path / "cache"))
     copy = data.found()
     assert copy is not None and copy.place == str(raw)

@@ -72,7 +72,7 @@ def test_a_file_arrives_whole_and_nothing_is_left_beside_it(mirror: Mirror, tmp_
         ("closes_early", r"broke off after 600,000 of 2,097,152 bytes"),
     ],
 )
-def test_a_bad_source_is_left_for_the_next_one_and_named_with_its_reason_if_there_is_none(
+def test_a_bad_source_is_skipped_and_the_error_has_the_reason_if_no_other_is_left(
     mirror: Mirror, tmp_path: Path, behaviour: str, reason: str, monkeypatch: Patch
 ) -> None:
     monkeypatch.setattr(download, "CONNECT_SECONDS", 0.5)
@@ -88,7 +88,7 @@ def test_a_bad_source_is_left_for_the_next_one_and_named_with_its_reason_if_ther
 
 
 @pytest.mark.parametrize("behaviour", ["falls_silent", "closes_early"])
-def test_what_has_arrived_is_kept_and_the_next_source_and_the_next_run_go_on_from_there(
+def test_the_next_run_continues_a_download_that_broke_off(
     mirror: Mirror, tmp_path: Path, behaviour: str, monkeypatch: Patch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
@@ -102,7 +102,7 @@ def test_what_has_arrived_is_kept_and_the_next_source_and_the_next_run_go_on_fro
     assert caplog.messages[-1] == f"downloading {mirror.url('good')} (from byte {kept:,} on)"
 
 
-def test_a_slow_source_is_borne_with_when_no_other_has_the_file(
+def test_a_slow_source_is_used_only_if_no_other_has_the_file(
     mirror: Mirror, tmp_path: Path, monkeypatch: Patch
 ) -> None:
     monkeypatch.setattr(transfer, "STALL_SECONDS", 0.5)
@@ -115,7 +115,7 @@ def test_a_slow_source_is_borne_with_when_no_other_has_the_file(
 
 
 @pytest.mark.parametrize("behaviour", ["wrong", "other", "breaks_off_whole", "endless", "huge", "gone"])
-def test_what_good_sources_have_sent_is_not_lost_to_a_bad_one(mirror: Mirror, tmp_path: Path, behaviour: str) -> None:
+def test_a_bad_source_does_not_destroy_what_good_ones_have_sent(mirror: Mirror, tmp_path: Path, behaviour: str) -> None:
     (tmp_path / "file.part").write_bytes(CONTENT[:1_500_000])
     with pytest.raises(DataError, match=r"1,500,000 bytes are kept"):
         fetch(mirror, tmp_path, behaviour)
@@ -136,7 +136,7 @@ def test_what_good_sources_have_sent_is_not_lost_to_a_bad_one(mirror: Mirror, tm
         pytest.param(CONTENT + b"x", {"good": [len(CONTENT) + 1, 0]}, id="a part that is more is recognized"),
     ],
 )
-def test_sources_are_asked_for_what_is_missing_and_for_the_whole_file_if_that_does_not_fit(
+def test_a_source_is_asked_for_the_missing_bytes_and_if_they_do_not_fit_for_the_whole_file(
     mirror: Mirror, tmp_path: Path, left: bytes, starts: dict[str, list[int]], monkeypatch: Patch
 ) -> None:
     monkeypatch.setattr(transfer, "WORTH_ASKING_AGAIN", 1000)
@@ -145,24 +145,24 @@ def test_sources_are_asked_for_what_is_missing_and_for_the_whole_file_if_that_do
     assert mirror.asked == [(behaviour, start) for behaviour, asked in starts.items() for start in asked]
 
 
-def test_where_there_is_no_packed_file_the_unpacked_one_is_fetched(mirror: Mirror, tmp_path: Path) -> None:
+def test_the_unpacked_file_is_downloaded_if_there_is_no_packed_one(mirror: Mirror, tmp_path: Path) -> None:
     download.download([mirror.url("plain", "file.gz")], tmp_path / "file", check, max_bytes=len(CONTENT))
     assert (tmp_path / "file").read_bytes() == CONTENT
     with pytest.raises(DataError, match=r"^could not be downloaded \([^;]*/file\.tar\.gz: 404 Not Found\)$"):
         download.download([mirror.url("plain", "file.tar.gz")], tmp_path / "other", check, max_bytes=len(CONTENT))
 
 
-def test_without_a_network_all_sources_are_tried_in_little_time(tmp_path: Path) -> None:
+def test_without_a_network_all_sources_fail_within_seconds(tmp_path: Path) -> None:
     began = time.monotonic()
     with pytest.raises(DataError, match=r"^could not be downloaded \(.*one.*no test may.*; .*two.*no test may use"):
         download.download(["http://one/file", "http://two/file"], tmp_path / "file", check, max_bytes=9)
     assert time.monotonic() - began < 5
-    # Where packets vanish, or names are looked up for ever: the first, and three more.
+    # The longest time, if four sources do not answer: the first, and three more.
     assert download.CONNECT_SECONDS == 10
     assert download.CONNECT_SECONDS + 3 * download.IMPATIENT_SECONDS < 25
 
 
-def test_after_one_source_has_not_answered_the_others_are_given_less_time(
+def test_after_one_source_has_not_answered_the_others_get_less_time(
     mirror: Mirror, tmp_path: Path, monkeypatch: Patch
 ) -> None:
     monkeypatch.setattr(download, "CONNECT_SECONDS", 0.6)
@@ -178,7 +178,7 @@ class FullDisk(io.FileIO):
         return super().write(piece)
 
 
-def test_a_full_disk_is_reported_and_leaves_no_file_under_its_name(
+def test_a_full_disk_is_reported_and_leaves_no_file_under_the_final_name(
     mirror: Mirror, tmp_path: Path, monkeypatch: Patch
 ) -> None:
     monkeypatch.setattr(Path, "open", lambda path, mode: FullDisk(path, mode))
@@ -213,7 +213,7 @@ def start(path: Path, *urls: str) -> subprocess.Popen[str]:
     return subprocess.Popen(line, cwd=ROOT, stderr=subprocess.PIPE, text=True)
 
 
-def test_eight_processes_at_once_make_one_download_and_the_waiting_ones_say_so(mirror: Mirror, tmp_path: Path) -> None:
+def test_eight_processes_make_one_download_and_the_others_log_that_they_wait(mirror: Mirror, tmp_path: Path) -> None:
     processes = [start(tmp_path / "file", mirror.url("slow")) for _ in range(8)]
     said = [process.communicate(timeout=60)[1] for process in processes]
     assert [process.returncode for process in processes] == [0] * 8
@@ -223,9 +223,7 @@ def test_eight_processes_at_once_make_one_download_and_the_waiting_ones_say_so(m
     assert len(waiting) >= 1 and all("downloading http" not in text for text in waiting)
 
 
-def test_when_the_downloading_process_is_killed_a_waiting_one_finishes_what_it_began(
-    mirror: Mirror, tmp_path: Path
-) -> None:
+def test_a_waiting_process_continues_the_download_of_a_killed_one(mirror: Mirror, tmp_path: Path) -> None:
     partial = tmp_path / "file.part"
     first = start(tmp_path / "file", mirror.url("slow"))
     while not partial.exists():

@@ -24,7 +24,7 @@ def test_grey_images_are_drawn_from_black_to_white() -> None:
     assert (image.get_clim(), image.get_cmap().name) == ((0, 255), "gray")
 
 
-def test_images_of_another_number_of_channels_are_drawn_as_their_mean() -> None:
+def test_images_with_two_channels_are_drawn_as_the_mean_of_the_channels() -> None:
     image = torch.stack([torch.full((8, 8), level, dtype=torch.uint8) for level in (100, 200)])
     figure = class_grid([image[None]] * 2, ["a", "b"], title="two channels")
     (shown,) = figure.axes[0].get_images()

@@ -17,7 +17,7 @@ Patch = pytest.MonkeyPatch
 
 
 def reader() -> IdxFiles:
-    """With the facts of the tiny files that a fixture has made."""
+    """A reader with the facts of the tiny files that a fixture has made."""
     return IdxFiles(data_set("fashion_mnist"))
 
 
@@ -31,14 +31,14 @@ def read(place: Path, class_names: tuple[str, ...] = NAMES) -> OfficialSets:
     return copy.read()
 
 
-def test_the_unpacked_files_are_read_as_torchvision_left_them(fashion_root: Path, raw: Path) -> None:
+def test_the_unpacked_files_are_read_where_torchvision_leaves_them(fashion_root: Path, raw: Path) -> None:
     sets = read(fashion_root)
     assert sets.train.pixels.shape == (60, 1, 28, 28)
     assert sets.train.labels.tolist() == [number % 10 for number in range(60)]
     assert sets.source == str(raw)
 
 
-def test_the_packed_files_are_read_too_and_the_root_is_never_altered(fashion_root: Path, raw: Path) -> None:
+def test_the_packed_files_are_read_too_and_the_root_does_not_change(fashion_root: Path, raw: Path) -> None:
     expected = read(fashion_root)
     for name in reader().sha256:
         (raw / name).unlink()
@@ -47,9 +47,7 @@ def test_the_packed_files_are_read_too_and_the_root_is_never_altered(fashion_roo
     assert sorted(raw.iterdir()) == before
 
 
-def test_a_folder_that_holds_the_files_itself_is_found_and_one_that_lacks_some_is_not(
-    fashion_root: Path, raw: Path
-) -> None:
+def test_the_folder_of_the_files_is_found_unless_a_file_is_missing(fashion_root: Path, raw: Path) -> None:
     assert read(raw).source == str(raw)
     (raw / LABELS).unlink()
     assert find(raw) is not None
@@ -57,21 +55,21 @@ def test_a_folder_that_holds_the_files_itself_is_found_and_one_that_lacks_some_i
     assert find(raw) is find(fashion_root) is find(fashion_root / "nowhere") is None
 
 
-def test_a_copy_is_made_of_the_files_that_are_read(raw: Path) -> None:
+def test_a_copy_consists_of_the_files_that_are_read(raw: Path) -> None:
     (raw / LABELS).unlink()
     copy = find(raw)
     assert copy is not None and copy.verified_by == "sha256"
     assert {Path(path).name for path in copy.files} == {*reader().sha256, f"{LABELS}.gz"} - {LABELS}
 
 
-def test_selected_classes_are_relabelled_in_the_order_they_are_named(fashion_root: Path) -> None:
+def test_selected_classes_are_relabelled_in_the_order_of_their_names(fashion_root: Path) -> None:
     sets, everything = read(fashion_root, ("bag", "t-shirt")), read(fashion_root)
     assert sets.train.labels.tolist() == [1, 0] * 6
     assert torch.equal(sets.train.pixels[1], everything.train.pixels[8])
 
 
 @pytest.mark.parametrize("name", [LABELS, "t10k-images-idx3-ubyte"])
-def test_one_flipped_byte_is_found(raw: Path, name: str) -> None:
+def test_one_flipped_bit_is_detected(raw: Path, name: str) -> None:
     content = bytearray((raw / name).read_bytes())
     content[20] ^= 1
     (raw / name).write_bytes(content)
@@ -82,7 +80,7 @@ def test_one_flipped_byte_is_found(raw: Path, name: str) -> None:
         read(raw)
 
 
-def test_a_packed_file_that_is_cut_off_or_would_be_huge_is_damaged(raw: Path, monkeypatch: Patch) -> None:
+def test_a_packed_file_that_is_cut_off_or_unpacks_to_too_much_is_damaged(raw: Path, monkeypatch: Patch) -> None:
     monkeypatch.setattr(idx_files, "MOST_BYTES", 1000)
     path = (raw / LABELS).replace(raw / f"{LABELS}.gz")
     said = r"not a whole gzip file \(it ends early, or is far too long\), expected sha256 \w+ unpacked\. Replace it"
@@ -93,7 +91,7 @@ def test_a_packed_file_that_is_cut_off_or_would_be_huge_is_damaged(raw: Path, mo
 
 
 def mirror(monkeypatch: Patch, answers: dict[str, bytes]) -> list[str]:
-    """Stands for the download of one file: tries its addresses in turn, and records which were asked."""
+    """Replaces the download of a file by one of these answers; returns the list of the first addresses."""
     asked = []
 
     def download(urls: list[str], path: Path, finish: object, *, max_bytes: int) -> None:
@@ -109,7 +107,7 @@ def mirror(monkeypatch: Patch, answers: dict[str, bytes]) -> list[str]:
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, bytes])
-def test_what_is_downloaded_is_unpacked_verified_and_kept_where_torchvision_would(
+def test_downloads_are_unpacked_verified_and_kept_in_torchvisions_folder(
     fashion_files: dict[str, bytes], tmp_path: Path, monkeypatch: Patch, pack: object
 ) -> None:
     asked = mirror(monkeypatch, {name: pack(content) for name, content in fashion_files.items()})  # type: ignore
@@ -119,7 +117,7 @@ def test_what_is_downloaded_is_unpacked_verified_and_kept_where_torchvision_woul
     assert asked == [f"http://one/fashion/{name}.gz" for name in fashion_files]
 
 
-def test_only_what_is_missing_is_downloaded(
+def test_only_missing_files_are_downloaded(
     fashion_root: Path, raw: Path, fashion_files: dict[str, bytes], monkeypatch: Patch
 ) -> None:
     asked = mirror(monkeypatch, fashion_files)
@@ -131,7 +129,7 @@ def test_only_what_is_missing_is_downloaded(
     assert asked == [f"http://one/{name}.gz" for name in (IMAGES, LABELS)]
 
 
-def test_a_full_disk_while_unpacking_leaves_what_was_downloaded(
+def test_a_full_disk_while_unpacking_keeps_the_download(
     fashion_files: dict[str, bytes], tmp_path: Path, monkeypatch: Patch
 ) -> None:
     path = tmp_path / "arrived.part"

@@ -1,4 +1,4 @@
-"""Image files as users have them, and as they should not be."""
+"""Image files of many kinds, and files that cannot be used."""
 
 import os
 import struct
@@ -58,34 +58,34 @@ WIDE = numpy.pad(plain(200, 64, 64, 3), ((0, 0), (68, 68), (0, 0)))  # black on 
         pytest.param(WIDE, CIFAR10, 200, "the middle square of 200x64", id="the middle square is taken and resized"),
     ],
 )
-def test_an_image_of_any_kind_is_made_one_as_in_training_and_what_was_done_is_noted(
+def test_any_image_is_converted_to_the_training_format_and_changes_are_noted(
     array: numpy.ndarray, data_set: DataSet, value: int, note: str, tmp_path: Path
 ) -> None:
     photo = image_files.read(saved(tmp_path / "a.png", array), data_set)
     assert (photo.pixels == value).all() and ", ".join(photo.notes) == note
 
 
-def test_a_photo_is_turned_as_the_camera_was_held(tmp_path: Path) -> None:
+def test_a_photo_is_turned_upright_as_its_exif_data_say(tmp_path: Path) -> None:
     array = numpy.pad(plain(255, 16, 32), ((0, 16), (0, 0)))  # the lower half is black
     exif = Image.Exif()
-    exif[image_files.ORIENTATION] = 6  # to be turned to the right by a quarter
+    exif[image_files.ORIENTATION] = 6  # must be turned clockwise by 90 degrees
     turned = image_files.read(saved(tmp_path / "a.png", array, "RGB", exif=exif), CIFAR10).pixels
     assert (turned[:, :, 16:] == 255).all() and (turned[:, :, :16] == 0).all()
 
 
-def test_cmyk_is_made_rgb(tmp_path: Path) -> None:
+def test_cmyk_is_converted_to_rgb(tmp_path: Path) -> None:
     photo = image_files.read(saved(tmp_path / "a.jpg", plain(200, 32, 32, 3), "CMYK"), CIFAR10)
     assert photo.pixels.float().mean() == pytest.approx(200, abs=3) and photo.notes == ["CMYK made RGB"]
 
 
-def test_of_an_animation_the_first_frame_is_taken(tmp_path: Path) -> None:
+def test_the_first_frame_of_an_animation_is_used(tmp_path: Path) -> None:
     frames = [Image.new("RGB", (32, 32), colour) for colour in ("red", "blue", "lime")]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
     photo = image_files.read(tmp_path / "a.gif", CIFAR10)
     assert photo.pixels[:, 0, 0].tolist() == [255, 0, 0] and photo.notes == ["the first of 3 frames"]
 
 
-def test_what_is_transparent_becomes_white(tmp_path: Path) -> None:
+def test_transparent_parts_become_white(tmp_path: Path) -> None:
     array = numpy.pad(plain((0, 0, 0, 255), 16, 32, 4), ((0, 16), (0, 0), (0, 0)))  # the lower half is transparent
     photo = image_files.read(saved(tmp_path / "a.png", array), CIFAR10)
     assert (photo.pixels[:, :16] == 0).all() and (photo.pixels[:, 16:] == 255).all()
@@ -101,22 +101,22 @@ def test_a_file_that_is_cut_off_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"not an image", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"])
-def test_what_is_no_image_is_refused_and_not_run(content: bytes, tmp_path: Path) -> None:
+def test_a_file_that_is_not_an_image_is_refused_and_not_run(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(content)
-    with pytest.raises(DataError, match=r"^is no image of a known format \(PNG, JPEG"):
+    with pytest.raises(DataError, match=r"^is not an image of a known format \(PNG, JPEG"):
         image_files.read(tmp_path / "a.png", CIFAR10)
 
 
-def test_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
+def test_pipes_devices_and_missing_files_are_refused_at_once(tmp_path: Path) -> None:
     pipe, missing = tmp_path / "pipe", tmp_path / "x"
     os.mkfifo(pipe)
-    for path, reason in ((pipe, "is no file"), (Path("/dev/zero"), "is no file"), (missing, "does not exist")):
+    for path, reason in ((pipe, "is not a file"), (Path("/dev/zero"), "is not a file"), (missing, "does not exist")):
         with pytest.raises(DataError, match=reason):
             image_files.read(path, CIFAR10)
 
 
 def png(width: int, height: int, *, rows: int | None = None) -> bytes:
-    """A black PNG of any size, in a few bytes for its pixels; some of its rows may be missing."""
+    """A black PNG of any size, compressed to a small file; `rows` writes only the first of its rows."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -128,7 +128,7 @@ def png(width: int, height: int, *, rows: int | None = None) -> bytes:
 
 
 @pytest.mark.parametrize("mode", ["I;16", "RGBA", "CMYK", "P"])
-def test_large_images_of_any_kind_need_no_gigabyte(mode: str, tmp_path: Path) -> None:
+def test_large_images_of_any_kind_need_less_than_a_gigabyte(mode: str, tmp_path: Path) -> None:
     path = tmp_path / "large.tif"
     Image.new(mode, (7_000, 7_000), 0).save(path)
     code = (
@@ -142,7 +142,7 @@ def test_large_images_of_any_kind_need_no_gigabyte(mode: str, tmp_path: Path) ->
     assert float(done.stdout) < 1000
 
 
-def test_fifty_megapixels_are_read_in_bounded_memory_and_hundreds_are_refused(tmp_path: Path) -> None:
+def test_fifty_megapixels_are_read_in_bounded_memory_and_ninety_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "large.png"
     path.write_bytes(png(10_000, 5_000))
     tracemalloc.start()

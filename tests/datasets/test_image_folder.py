@@ -38,7 +38,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_images_come_by_class_and_name(folder: Path) -> None:
+def test_images_are_sorted_by_class_and_file_name(folder: Path) -> None:
     sets = read(folder)
     assert sets.train.labels.tolist() == [0, 0, 1, 1] and sets.test.labels.tolist() == [0, 1]
     assert sets.train.pixels[:, 0, 0, 0].tolist() == [0, 10, 100, 110]
@@ -46,7 +46,7 @@ def test_images_come_by_class_and_name(folder: Path) -> None:
     assert read(folder, ("bird", "airplane")).test.pixels[0, 0, 0, 0] == 100
 
 
-def test_pixels_are_those_that_pillow_reads(tmp_path: Path) -> None:
+def test_pixels_equal_pillows(tmp_path: Path) -> None:
     pixels = pixels_of(32, (32, 3), seed=0)
     for name in ("a.png", "a.jpg", "a.JPEG"):
         path = tmp_path / name
@@ -55,7 +55,7 @@ def test_pixels_are_those_that_pillow_reads(tmp_path: Path) -> None:
         assert torch.equal(image_folder.decode(str(path), CIFAR10), theirs)
 
 
-def test_grey_and_palette_images_are_read_in_colour_and_colour_in_grey_for_a_grey_data_set(tmp_path: Path) -> None:
+def test_images_are_converted_to_the_channels_of_the_data_set(tmp_path: Path) -> None:
     path = tmp_path / "x.png"
     for mode in ("L", "P", "RGBA"):
         image = Image.new("RGB", (32, 32), (90, 90, 90))
@@ -74,7 +74,7 @@ def test_the_source_has_a_fingerprint_of_the_pixels(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("split", "found", "expected"), [("train", 1, 2), ("test", 0, 1)])
-def test_a_missing_image_is_found(folder: Path, split: str, found: int, expected: int) -> None:
+def test_a_missing_image_is_reported(folder: Path, split: str, found: int, expected: int) -> None:
     here = folder / split / "bird"
     (here / "0.png").unlink()
     text = rf"^{here} has {found} \.png and \.jpg images, expected {expected}\. Put all images of class 'bird' there\.$"
@@ -87,7 +87,7 @@ def test_a_class_without_a_folder_has_no_images(folder: Path) -> None:
         read(folder, (*PAIR, "cat"))
 
 
-def test_files_that_are_no_images_by_name_are_left_alone(folder: Path) -> None:
+def test_files_without_the_ending_of_an_image_are_ignored(folder: Path) -> None:
     (folder / "train" / "bird" / "README.txt").write_text("birds")
     assert len(read(folder).train) == 4
 
@@ -100,7 +100,7 @@ def test_files_that_are_no_images_by_name_are_left_alone(folder: Path) -> None:
         *[(content, f"{DAMAGED}$") for content in (b"not a picture", b"\x89PNG\r\n\x1a\n123", b"")],
     ],
 )
-def test_an_image_that_cannot_be_right_is_named(folder: Path, image: Image.Image | bytes, reason: str) -> None:
+def test_an_unusable_image_is_reported_with_the_reason(folder: Path, image: Image.Image | bytes, reason: str) -> None:
     path = folder / "test" / "bird" / "0.png"
     if isinstance(image, bytes):
         path.write_bytes(image)
@@ -110,7 +110,7 @@ def test_an_image_that_cannot_be_right_is_named(folder: Path, image: Image.Image
         read(folder)
 
 
-def test_many_images_keep_their_order_and_are_decoded_behind_a_progress_bar(
+def test_many_images_keep_their_order_and_are_decoded_with_a_progress_bar(
     folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     shown = []
@@ -118,7 +118,7 @@ def test_many_images_keep_their_order_and_are_decoded_behind_a_progress_bar(
     class Bar(nullcontext):
         def __init__(self, total: int, **settings: object) -> None:
             super().__init__(self)
-            assert settings["disable"] is None  # off where there is no terminal
+            assert settings["disable"] is None  # no bar without a terminal
             shown.append(total)
 
         def update(self, count: int) -> None:
@@ -133,21 +133,21 @@ def test_many_images_keep_their_order_and_are_decoded_behind_a_progress_bar(
     assert caplog.messages == [f"decoding 6 images in {folder}, once"]
 
 
-def test_workers_decode_the_same_and_name_what_is_damaged(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_decode_the_same_and_report_a_damaged_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = read(folder)
     monkeypatch.setattr(image_folder, "CHUNK", 1)
     monkeypatch.setattr(image_folder, "WORTH_WORKERS", 1)
     decode = Mock(wraps=image_folder.decode)
     monkeypatch.setattr(image_folder, "decode", decode)
     assert torch.equal(read(folder).test.pixels, whole.test.pixels)
-    decode.assert_not_called()  # but in other processes
+    decode.assert_not_called()  # it was called in other processes
     path = folder / "test" / "bird" / "0.png"
     path.write_bytes(b"not a picture")
     with pytest.raises(DataError, match=rf"^{path} {DAMAGED}$"):
         read(folder)
 
 
-def test_ctrl_c_is_left_to_the_process_that_started_the_workers() -> None:
+def test_a_worker_ignores_ctrl_c_and_ends_on_sigterm() -> None:
     prepare = "import os, signal; from src.datasets.image_folder import leave_signals; leave_signals(0)"
     for name, expected in (("SIGINT", (0, "alive\n")), ("SIGTERM", (-signal.SIGTERM, ""))):
         line = [sys.executable, "-c", f"{prepare}; os.kill(os.getpid(), signal.{name}); print('alive')"]

@@ -15,7 +15,7 @@ MEAN, STD = [0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616]
 
 
 def everything(pixels: Tensor) -> Split:
-    """Images whose label is their row."""
+    """A split of all images, in which the label of an image is its row."""
     return Split(Images(pixels, torch.arange(len(pixels))), torch.arange(len(pixels)))
 
 
@@ -29,7 +29,7 @@ def random_images(count: int, lowest: int = 0) -> Split:
 
 
 def batches_of(split: Split, batch_size: Any, seed: int | None = 0, **settings: Any) -> Batches:
-    """Shuffled, unless the seed is None."""
+    """Batches that are shuffled unless the seed is None."""
     shuffle = None if seed is None else Shuffle(len(split), seed=seed)
     return Batches(split, **{"batch_size": batch_size, "normalize": None, "shuffle": shuffle} | settings)
 
@@ -62,14 +62,14 @@ def test_pixels_equal_torchvisions_to_tensor_and_normalize(normalize: tuple[list
             assert torch.equal(image, expected)
 
 
-def test_every_image_comes_once_an_epoch_in_another_order_each() -> None:
+def test_every_epoch_has_every_image_once_in_a_new_order() -> None:
     batches = training(100, 32)
     assert sorted(epoch(batches, 0)) == sorted(epoch(batches, 1)) == list(range(100))
     assert epoch(batches, 0) != epoch(batches, 1)
     assert [len(labels) for _, labels in batches] == [32, 32, 32, 4] and len(batches) == 4
 
 
-def test_the_order_depends_on_the_seed_and_the_epoch_alone() -> None:
+def test_the_order_depends_only_on_the_seed_and_the_epoch() -> None:
     first, second = training(100, 32, seed=5), training(100, 7, seed=5)
     epoch(first, 0)
     torch.rand(3)
@@ -79,23 +79,23 @@ def test_the_order_depends_on_the_seed_and_the_epoch_alone() -> None:
     assert epoch(training(100, 32, seed=2**32 - 1)) != epoch(training(100, 32, seed=0))
 
 
-def test_full_is_one_batch_of_everything() -> None:
+def test_batch_size_full_is_one_batch_of_all_images() -> None:
     batches = training(200, "full")
     assert len(batches) == 1 and sorted(epoch(batches)) == list(range(200))
 
 
-def test_without_shuffle_the_order_is_that_on_disk() -> None:
+def test_without_shuffle_the_images_keep_their_order() -> None:
     assert epoch(batches_of(numbered(10), 4, seed=None)) == list(range(10))
 
 
-def test_normalizing_leaves_the_stored_bytes_alone() -> None:
+def test_normalizing_does_not_change_the_stored_bytes() -> None:
     split = numbered(6)
     before = split.images.pixels.clone()
     list(batches_of(split, 2, seed=None, normalize=(MEAN, STD)))
     assert torch.equal(split.images.pixels, before)
 
 
-def test_a_split_shows_its_rows_alone_and_copies_nothing() -> None:
+def test_a_split_yields_only_its_rows_and_shares_the_pixels() -> None:
     images = numbered(10).images
     split = Split(images, torch.tensor([7, 2, 5]))
     assert epoch(batches_of(split, 2, seed=None)) == [7, 2, 5]
@@ -116,7 +116,7 @@ def test_drop_last_leaves_out_a_smaller_last_batch(count: int) -> None:
 
 
 @pytest.mark.parametrize("done", [0, 1, 3, 4])
-def test_a_resumed_iteration_goes_on_with_the_same_batches(done: int) -> None:
+def test_a_resumed_iteration_continues_with_the_same_batches(done: int) -> None:
     whole = {number: labels_of(training(100, 32), number) for number in (4, 5)}
     batches = training(100, 32)
     iterator = iter(in_epoch(batches, 4))
@@ -125,13 +125,13 @@ def test_a_resumed_iteration_goes_on_with_the_same_batches(done: int) -> None:
     state, other = batches.state_dict(), training(100, 32)
     other.load_state_dict(state)
     assert labels_of(other, 4) == whole[4][done:]
-    assert labels_of(other, 4) == whole[4]  # the next time, all of them
+    assert labels_of(other, 4) == whole[4]  # the next iteration has all of them
     assert labels_of(other, 5) == whole[5]
     other.load_state_dict(state)
-    assert labels_of(other, 5) == whole[5]  # another epoch begins at its beginning
+    assert labels_of(other, 5) == whole[5]  # another epoch starts with its first batch
 
 
-def test_a_state_is_plain_numbers_and_counts_the_batches_handed_out() -> None:
+def test_the_state_is_the_epoch_and_the_number_of_batches_yielded() -> None:
     batches = training(100, 32)
     assert batches.state_dict() == {"epoch": 0, "batches": 0}
     for number, _ in enumerate(in_epoch(batches, 3), start=1):
@@ -149,26 +149,26 @@ def pictures(batches: Batches, number: int) -> dict[int, bytes]:
     return {label: image.numpy().tobytes() for label, image in pairs}
 
 
-def test_augmented_images_depend_on_the_seed_and_the_epoch_alone_and_keep_their_labels() -> None:
+def test_augmented_images_depend_only_on_the_seed_and_the_epoch_and_keep_their_labels() -> None:
     first = pictures(augmented(16), 3)
     torch.rand(3)
     assert pictures(augmented(7), 3) == first
     for other in (pictures(augmented(16), 4), pictures(augmented(16, seed=1), 3)):
         assert other.keys() == first.keys()
         assert sum(other[label] != first[label] for label in first) > 25
-    assert epoch(augmented(16), 3) == epoch(training(50, 16), 3)  # in the order without augmentation
+    assert epoch(augmented(16), 3) == epoch(training(50, 16), 3)  # the same order as without augmentation
 
 
-def test_augmented_batches_are_normalized_after_black_has_moved_in() -> None:
+def test_augmented_images_are_normalized_after_they_are_shifted() -> None:
     black = (0 - torch.tensor(MEAN)) / torch.tensor(STD)
     ((images, _),) = augmented(50)
     corners = images[:, :, [0, 0, -1, -1], [0, -1, 0, -1]]  # (50, 3, 4)
     is_black = torch.isclose(corners, black.view(1, 3, 1)).all(dim=1)
-    assert is_black.any(dim=1).sum() > 25  # a corner of most images, and never of an image that has not moved
+    assert is_black.any(dim=1).sum() > 25  # most images have a black corner; one that has not moved has none
     assert images.shape == (50, 3, 8, 8) and images.is_contiguous()
 
 
-def test_the_order_of_a_seed_and_an_epoch_stays_what_it_was() -> None:
+def test_the_order_of_the_images_is_the_same_in_every_version() -> None:
     # Published results depend on it.
     assert epoch(training(10, 4, seed=0), 0) == [3, 2, 9, 7, 1, 5, 0, 4, 8, 6]
     assert epoch(training(10, 4, seed=7), 3) == [5, 9, 1, 7, 2, 0, 3, 8, 4, 6]

@@ -20,7 +20,7 @@ Patch = pytest.MonkeyPatch
 
 
 def fashion() -> IdxFiles:
-    """With the facts of the tiny files that a fixture has made."""
+    """A reader with the facts of the tiny files that a fixture has made."""
     return IdxFiles(data_set("fashion_mnist"))
 
 
@@ -39,7 +39,7 @@ def read_cifar10(place: Path, class_names: tuple[str, ...], cache_folder: Path) 
 
 @pytest.fixture
 def fetch(monkeypatch: Patch) -> Mock:
-    """Stands for the downloads, none of which succeeds."""
+    """Replaces the downloads, which all fail."""
     fetch = Mock(side_effect=DataError("the files could not be downloaded (reasons)"))
     monkeypatch.setattr(IdxFiles, "fetch", fetch)
     return fetch
@@ -52,7 +52,7 @@ def test_the_first_source_that_has_the_data_is_used(fashion_root: Path, raw: Pat
     fetch.assert_called_once_with(("https://one", "https://two"), Path("nowhere"))
 
 
-def test_what_is_downloaded_is_read_from_the_root(fashion_root: Path, raw: Path, monkeypatch: Patch) -> None:
+def test_a_download_is_read_from_the_root(fashion_root: Path, raw: Path, monkeypatch: Patch) -> None:
     asked = []
     monkeypatch.setattr(IdxFiles, "fetch", lambda self, urls, root: asked.append(root))
     assert read("nothing here", WEB, root=fashion_root).source == str(raw)
@@ -67,7 +67,7 @@ def test_a_damaged_copy_is_an_error_even_if_others_follow(fashion_root: Path, ra
     fetch.assert_not_called()
 
 
-def test_without_any_source_the_error_names_what_was_tried_and_every_way_out(tmp_path: Path, fetch: Mock) -> None:
+def test_if_no_source_has_the_data_the_error_lists_what_was_tried_and_what_to_do(tmp_path: Path, fetch: Mock) -> None:
     with pytest.raises(DataError) as caught:
         read(tmp_path / "one", tmp_path / "two", WEB, root=tmp_path / "root")
     assert str(caught.value) == (
@@ -78,7 +78,7 @@ def test_without_any_source_the_error_names_what_was_tried_and_every_way_out(tmp
     )
 
 
-def test_the_cache_answers_until_a_file_of_the_source_changes(raw: Path, tmp_path: Path, monkeypatch: Patch) -> None:
+def test_the_cache_is_used_until_a_file_of_the_source_changes(raw: Path, tmp_path: Path, monkeypatch: Patch) -> None:
     first = read(raw, cache_folder=tmp_path / "cache")
     with monkeypatch.context() as patched:
         patched.setattr(idx_files, "verified", lambda *arguments: pytest.fail("read again"))
@@ -90,19 +90,19 @@ def test_the_cache_answers_until_a_file_of_the_source_changes(raw: Path, tmp_pat
         read(raw, cache_folder=tmp_path / "cache")
 
 
-def test_a_copy_elsewhere_is_not_answered_from_the_cache_of_another(raw: Path, tmp_path: Path) -> None:
+def test_a_copy_in_another_folder_does_not_use_the_cache_of_the_first(raw: Path, tmp_path: Path) -> None:
     read(raw, cache_folder=tmp_path / "cache")
     moved = raw.rename(tmp_path / "moved")
     assert read(moved, cache_folder=tmp_path / "cache").source == str(moved)
 
 
-def test_a_root_is_never_altered(fashion_root: Path, tmp_path: Path) -> None:
+def test_reading_does_not_change_the_root(fashion_root: Path, tmp_path: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in fashion_root.rglob("*")}
     read(fashion_root, cache_folder=tmp_path / "cache")
     assert {path: path.stat().st_mtime_ns for path in fashion_root.rglob("*")} == before
 
 
-def test_the_cache_keeps_the_selected_classes_alone(cifar_unpacked: Path, tmp_path: Path) -> None:
+def test_the_cache_holds_only_the_selected_classes(cifar_unpacked: Path, tmp_path: Path) -> None:
     for names in (PAIR, PAIR[::-1], data_set("cifar10").class_names):
         read_cifar10(cifar_unpacked, names, cache_folder=tmp_path / "cache")
     sizes = {path.name: path.stat().st_size for path in (tmp_path / "cache").glob("*_train.npz")}
@@ -119,7 +119,7 @@ def test_a_process_reads_a_data_set_once(fashion_root: Path) -> None:
 
 
 @pytest.mark.parametrize("method", ["open", "is_file"])
-def test_what_cannot_be_read_is_named(fashion_root: Path, monkeypatch: Patch, method: str) -> None:
+def test_a_file_that_cannot_be_read_is_reported(fashion_root: Path, monkeypatch: Patch, method: str) -> None:
     allow = getattr(Path, method)
 
     def refuse(path: Path, *mode: str, **settings: Any) -> Any:
@@ -133,19 +133,19 @@ def test_what_cannot_be_read_is_named(fashion_root: Path, monkeypatch: Patch, me
         read(fashion_root)
 
 
-def test_a_home_that_nobody_has_is_a_place_without_data(fetch: Mock) -> None:
+def test_the_home_folder_of_an_unknown_user_has_no_data(fetch: Mock) -> None:
     with pytest.raises(DataError, match=r"^Fashion-MNIST was not found: ~nosuchuser/data has no FashionMNIST/raw/"):
         read("~nosuchuser/data")
 
 
-def test_a_download_that_has_failed_is_not_tried_again_by_the_next_job(fetch: Mock, tmp_path: Path) -> None:
+def test_the_next_job_does_not_repeat_a_failed_download(fetch: Mock, tmp_path: Path) -> None:
     for _ in range(2):
         with pytest.raises(DataError, match="the files could not be downloaded"):
             read(WEB, root=tmp_path)
     fetch.assert_called_once()
 
 
-def test_a_copy_that_lacks_a_file_has_no_stamp_and_the_file_is_named(cifar_unpacked: Path, tmp_path: Path) -> None:
+def test_a_copy_with_a_missing_file_has_no_stamp_and_the_file_is_reported(cifar_unpacked: Path, tmp_path: Path) -> None:
     path = cifar_unpacked / data_set("cifar10").folder / "test_batch"
     path.unlink()
     copy = cifar10().find(cifar_unpacked, PAIR)

@@ -23,7 +23,7 @@ def test_each_class_has_its_precision_recall_f1_and_number_of_images() -> None:
     assert c == {"name": "c", "precision": 0.0, "recall": 0.0, "f1": 0.0, "images": 1}
 
 
-def test_the_confusion_matrix_has_true_classes_down_and_predicted_ones_across() -> None:
+def test_the_confusion_matrix_has_true_classes_as_rows_and_predicted_ones_as_columns() -> None:
     assert evaluation().confusion_matrix.tolist() == [[2, 1, 0], [0, 2, 0], [1, 0, 0]]
 
 
@@ -32,6 +32,6 @@ def test_the_calibration_error_is_the_gap_between_probability_and_accuracy() -> 
     assert evaluation().calibration_error == pytest.approx(confidence - 4 / 6, abs=1e-6)
 
 
-def test_images_are_those_of_the_split_in_its_order() -> None:
+def test_pixels_and_labels_are_in_the_order_of_the_split() -> None:
     assert evaluation().pixels(torch.tensor([0]))[0].flatten().tolist() == [20, 21, 22, 23]
-    assert evaluation(SCORES[:2]).labels.tolist() == [0, 0]  # where the others were left out
+    assert evaluation(SCORES[:2]).labels.tolist() == [0, 0]  # only the first two were scored

@@ -30,16 +30,16 @@ def test_an_image_grid_shows_every_image_under_its_title_and_frames_some() -> No
     left, _, _, top = axes.get_images()[4].get_extent()
     assert frame.get_bbox().bounds == pytest.approx((left, top, 6, 8))
     assert [text.get_color() == MARK for text in axes.texts] == [number == 4 for number in range(11)]
-    assert len({tuple(image.get_extent()) for image in axes.get_images()}) == 11  # none hides another
+    assert len({tuple(image.get_extent()) for image in axes.get_images()}) == 11  # no image hides another
 
 
-def test_grey_and_large_images_are_shown_too() -> None:
+def test_grey_images_are_shown_as_rgb_and_large_ones_reduced() -> None:
     figure = image_grid(torch.full((1, 1, 300, 300), 51, dtype=torch.uint8), ["a"], title="")
     shown = figure.axes[0].get_images()[0].get_array()
     assert shown.shape == (60, 60, 3) and numpy.allclose(shown, 0.2)
 
 
-def test_a_title_is_not_cut_off_over_few_images() -> None:
+def test_a_long_title_over_few_images_is_not_cut_off() -> None:
     title = "Weight of each pixel for the score of a class; each of red, green, blue from -0.174 to 0.174"
     figure = image_grid(torch.zeros(2, 3, 32, 32, dtype=torch.uint8), ["airplane", "bird"], title=title)
     FigureCanvasAgg(figure).draw()
@@ -48,7 +48,7 @@ def test_a_title_is_not_cut_off_over_few_images() -> None:
     assert box.x0 >= 0 and box.x1 <= figure.bbox.width
 
 
-def test_a_grid_of_nothing_says_so() -> None:
+def test_a_grid_without_images_says_none() -> None:
     figure = image_grid(torch.empty(0, 1, 8, 8, dtype=torch.uint8), [], title="The most confident of 0")
     assert texts(figure) == ["none"]
 
@@ -64,7 +64,7 @@ def test_weights_share_one_scale_with_zero_in_the_middle() -> None:
     assert figure.axes[1].get_ylabel() == "weight" and figure.axes[1].get_ylim() == pytest.approx((-0.5, 0.5))
 
 
-def test_weights_of_colours_are_colours_and_grey_is_zero() -> None:
+def test_weights_of_rgb_images_are_drawn_in_colour_and_zero_is_grey() -> None:
     weights = torch.zeros(2, 3, 4, 4)
     weights[1, 0] = 0.5
     figure = weight_grid(weights, ["a", "b"], title="weights")
@@ -88,7 +88,7 @@ def test_the_confusion_matrix_shows_counts_coloured_by_the_share_of_the_true_cla
     assert figure.axes[1].get_ylabel() == "share of the true class"
 
 
-def test_many_classes_have_no_numbers_written_over_each_other() -> None:
+def test_a_confusion_matrix_of_many_classes_has_no_numbers() -> None:
     assert texts(confusion_matrix(torch.eye(50, dtype=torch.int64), [*map(str, range(50))])) == []
 
 

@@ -1,4 +1,4 @@
-"""Which run a word means."""
+"""Which run `run=` selects."""
 
 import os
 from pathlib import Path
@@ -20,7 +20,7 @@ def left(folder: Path, data: str, **result: Any) -> Path:
     return folder
 
 
-def test_latest_is_the_run_that_was_completed_last() -> None:
+def test_latest_is_the_newest_completed_run() -> None:
     for number, status in enumerate(["completed", "completed", "failed"]):
         folder = left(Path("outputs") / "runs" / "day" / f"{9 - number}", "cifar2", status=status)
         os.utime(folder / "metrics.json", (number, number))
@@ -38,24 +38,24 @@ def test_best_has_the_highest_validation_accuracy_on_its_data_set() -> None:
     text = r"^run=best needs a data set: outputs/ has runs of cifar2, fashion_mnist, synthetic\. Add data=cifar2\.$"
     with pytest.raises(BadInput, match=text):
         find("best")
-    text = "no completed run of data=cifar10 is in outputs/, but of cifar2, fashion_mnist"
+    text = "outputs/ has no completed run of data=cifar10, only of cifar2, fashion_mnist"
     with pytest.raises(DataError, match=text):
         find("best", data="cifar10")
 
 
-def test_a_sweep_means_the_job_at_the_top_of_its_leaderboard() -> None:
+def test_a_sweep_selects_the_job_at_the_top_of_its_leaderboard() -> None:
     sweep = Sweep(Path("grid"), "optimizer.lr=0.1,1", "seed=0,1")
     with pytest.raises(BadInput, match="no job of the sweep in grid is completed yet"):
         find("grid")
     sweep.left(*({"val/acc": accuracy} for accuracy in (0.6, 0.5, 0.9, 0.1)))
-    assert find("grid").name == sweep.plan.jobs[0].folder  # 0.55 in the mean is more than 0.5
+    assert find("grid").name == sweep.plan.jobs[0].folder  # a mean of 0.55 is higher than 0.5
 
 
-@pytest.mark.parametrize(("word", "said"), [("nothing", "is no folder"), ("empty", "holds no run")])
-def test_what_is_no_run_is_bad_input(word: str, said: str) -> None:
+@pytest.mark.parametrize(("word", "said"), [("nothing", "is not a folder"), ("empty", "holds no run")])
+def test_a_folder_without_a_run_is_bad_input(word: str, said: str) -> None:
     Path("empty").mkdir()
     text = rf"^run must be latest, best or the folder of a run or sweep, but {word} {said}\. Try run=latest\.$"
     with pytest.raises(BadInput, match=text):
         find(word)
-    with pytest.raises(DataError, match=r"no completed run is in outputs/\. Train one: python -m src\.train"):
+    with pytest.raises(DataError, match=r"there is no completed run in outputs/\. Train one: python -m src\.train"):
         find("latest")

@@ -40,7 +40,7 @@ def shown(figure: Figure) -> list[torch.Tensor]:
 
 
 def parts_of(network: Classifier, normalize: object = None) -> Any:
-    """What is rebuilt of a run: its network, and how its data makes batches."""
+    """Stands in for the rebuilt parts of a run: its network, and data that makes batches."""
     data = SimpleNamespace(resize=None, data_set=SimpleNamespace(size=None), normalize=normalize)
     data.batches_of = partial(ImageDataModule.batches_of, data)
     return SimpleNamespace(task=SimpleNamespace(network=network), data=data)
@@ -72,7 +72,7 @@ def test_mistakes_are_the_wrong_ones_with_the_highest_probability() -> None:
     assert figure.get_suptitle().startswith(f"The most confident of {len(wrong)} mistakes")
 
 
-def test_a_shift_moves_whole_pixels_and_black_moves_in() -> None:
+def test_a_shift_moves_whole_pixels_and_fills_the_border_with_black() -> None:
     image = torch.arange(1, 10, dtype=torch.uint8).view(1, 1, 3, 3)
     assert shifted(image, right=1, down=0)[0, 0].tolist() == [[0, 1, 2], [0, 4, 5], [0, 7, 8]]
     assert shifted(image, right=-2, down=0)[0, 0].tolist() == [[3, 0, 0], [6, 0, 0], [9, 0, 0]]
@@ -82,10 +82,10 @@ def test_a_shift_moves_whole_pixels_and_black_moves_in() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-def test_accuracy_counts_hits_in_the_precision_of_the_network(dtype: torch.dtype) -> None:
+def test_accuracy_is_computed_in_the_precision_of_the_network(dtype: torch.dtype) -> None:
     network: Classifier = SoftmaxRegression(image_shape=(1, 1, 2), num_classes=2, loss=F.cross_entropy).to(dtype)
     with torch.no_grad():
-        next(network.parameters()).copy_(torch.eye(2))  # the brighter pixel names the class
+        next(network.parameters()).copy_(torch.eye(2))  # the brighter pixel decides the class
     pixels = torch.tensor([[200, 10], [10, 200], [90, 10], [10, 90]], dtype=torch.uint8)
     for normalize in (None, ([0.5], [0.25])):
         parts = parts_of(network, normalize)
@@ -103,13 +103,13 @@ def test_shifts_are_measured_on_the_same_images_in_both_directions() -> None:
             assert value == accuracy(parts, moved, images.labels)
 
 
-def test_shifts_of_images_of_a_few_pixels_stay_within_them() -> None:
+def test_shifts_are_smaller_than_the_image() -> None:
     parts = parts_of(SoftmaxRegression(image_shape=(1, 3, 3), num_classes=3, loss=F.cross_entropy))
     assert list(shifts(evaluation(size=3), parts).axes[0].lines[0].get_xdata()) == [-2, -1, 0, 1, 2]
 
 
 @pytest.mark.parametrize("kind", [SoftmaxRegression, SoftmaxRegressionScratch])
-def test_networks_of_one_layer_show_an_image_a_class(kind: type[Classifier]) -> None:
+def test_networks_of_one_layer_show_one_image_per_class(kind: type[Classifier]) -> None:
     torch.manual_seed(0)
     network = kind(image_shape=(3, 8, 8), num_classes=3, loss=F.cross_entropy)  # type: ignore[call-arg]
     figure = weights(network, evaluation(channels=3))["weights"]
@@ -132,7 +132,7 @@ def test_an_mlp_shows_its_units_with_the_largest_weights() -> None:
     assert figure.get_suptitle() == "First layer: the 40 of 50 hidden units with the largest weights"
 
 
-def test_a_network_of_ones_own_has_the_other_pictures() -> None:
+def test_a_custom_network_has_no_picture_of_weights() -> None:
     class Own(Classifier):
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return images.flatten(1)[:, :3]
@@ -140,7 +140,7 @@ def test_a_network_of_ones_own_has_the_other_pictures() -> None:
     assert weights(Own(torch.nn.functional.cross_entropy), evaluation()) == {}
 
 
-def test_the_folder_holds_every_picture_and_examples_that_are_the_images_themselves(tmp_path: Path) -> None:
+def test_the_folder_holds_every_picture_and_examples_equal_to_the_images(tmp_path: Path) -> None:
     rows = "1,2.0,0.5,1.0,0.5,0.1\n2,1.0,0.6,,,0.1\n"
     (tmp_path / "metrics.csv").write_text(f"epoch,train/loss,train/acc,val/loss,val/acc,lr\n{rows}")
     found = evaluation(channels=3)

@@ -15,7 +15,7 @@ from tests.sweeps import Sweep
 pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
 
 
-def test_data_of_another_place_and_another_batch_size_can_be_set(run: Path) -> None:
+def test_batch_size_threads_and_accelerator_can_be_changed(run: Path) -> None:
     before = json.loads((run / "metrics.json").read_text())
     changes = {"data.batch_size": 7, "threads": 1, "trainer.accelerator": "cpu"}
     evaluation, parts = evaluated(opened(run, changes), "val")
@@ -24,7 +24,7 @@ def test_data_of_another_place_and_another_batch_size_can_be_set(run: Path) -> N
 
 
 @pytest.mark.parametrize("precision", ["64-true", "bf16-mixed"])
-def test_what_training_reported_is_found_again_in_other_precisions(
+def test_evaluation_equals_the_reported_result_in_other_precisions(
     precision: str, config: Compose, tmp_path: Path
 ) -> None:
     cfg = config(*SMALL, "trainer.max_epochs=2", "model=mlp", f"trainer.precision={precision}")
@@ -34,7 +34,7 @@ def test_what_training_reported_is_found_again_in_other_precisions(
         assert {f"{split}/{name}": value for name, value in evaluation.reported.items()}.items() <= result.items()
 
 
-def test_of_a_sweep_the_best_job_is_drawn_once_if_figures_are_wanted(run_once: Path) -> None:
+def test_only_the_best_job_of_a_sweep_is_drawn_once_and_if_figures_are_wanted(run_once: Path) -> None:
     sweep = Sweep(Path("grid"), "optimizer.lr=0.1,1")
     for job in sweep.plan.jobs:
         shutil.copytree(run_once, sweep.folder / job.folder)
@@ -53,7 +53,7 @@ def test_of_a_sweep_the_best_job_is_drawn_once_if_figures_are_wanted(run_once: P
     assert {path: path.stat().st_mtime_ns for path in figures.iterdir()} == before
 
 
-def test_an_error_while_drawing_is_reported_and_harms_nothing(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_while_drawing_is_reported_as_a_warning(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (run / "checkpoints" / "best.ckpt").unlink()
     draw_figures(run)
     said = "warning: the figures were not drawn: run/checkpoints/best.ckpt is missing."

@@ -1,4 +1,4 @@
-"""A finished run, reopened: what may be changed, and what is refused."""
+"""A finished run is reopened: what can be changed, and what is refused."""
 
 import os
 import re
@@ -29,7 +29,7 @@ def test_a_run_that_is_not_completed_is_bad_input(run: Path) -> None:
         opened(run)
 
 
-def test_a_result_that_lacks_something_is_reported(run: Path) -> None:
+def test_a_result_with_missing_entries_is_reported(run: Path) -> None:
     write_json(run / "metrics.json", {"status": "completed"})
     with pytest.raises(BadInput, match=r"^the run in run has failed: metrics\.json lacks best_epoch, test/acc"):
         opened(run)
@@ -45,7 +45,7 @@ def test_a_result_that_lacks_something_is_reported(run: Path) -> None:
         ("data.val_size=[", "cannot read the override 'data.val_size=['. Write key=value."),
     ],
 )
-def test_overrides_that_cannot_be_are_bad_input(override: str, text: str, run: Path) -> None:
+def test_impossible_overrides_are_bad_input(override: str, text: str, run: Path) -> None:
     with pytest.raises(BadInput, match=f"^{re.escape(text)}"):
         opened(run, parsed([override]))
 
@@ -64,14 +64,14 @@ def changed(run: Path, key: str, value: Any) -> None:
         *[("data._target_", "src.gone.Data"), ("model.heads", 8), ("trainer.turbo", True)],
     ],
 )
-def test_a_run_of_another_version_is_bad_input_and_nothing_foreign_is_run(key: str, value: Any, run: Path) -> None:
+def test_a_run_of_another_version_is_bad_input_and_runs_no_foreign_code(key: str, value: Any, run: Path) -> None:
     changed(run, key, value)
     with pytest.raises(BadInput, match=rf"^{OTHER_VERSION}: .* Use that version for it, or train again\.$"):
         rebuilt(opened(run))
     assert not Path("canary").exists()
 
 
-def test_a_config_without_a_needed_part_is_of_another_version(run: Path) -> None:
+def test_a_config_without_a_needed_part_is_reported_as_another_version(run: Path) -> None:
     (run / ".hydra" / "config.yaml").write_text("model: {}\n")
     with pytest.raises(BadInput, match=OTHER_VERSION):
         opened(run)
@@ -82,7 +82,7 @@ def test_a_config_without_a_needed_part_is_of_another_version(run: Path) -> None
 
 def test_a_checkpoint_that_does_not_fit_is_reported_with_the_shapes(run: Path) -> None:
     changed(run, "data.size", 20)
-    shapes = "network.output.weight is (10, 784) in it, and (10, 400) by the config and what was typed."
+    shapes = "network.output.weight is (10, 784) in it, but (10, 400) by the config and the typed settings."
     text = re.escape(f"run/checkpoints/best.ckpt does not fit the network of its run: {shapes}")
     with pytest.raises(DataError, match=f"^{text}"):
         evaluated(opened(run), "test")

@@ -15,7 +15,7 @@ from tests.runs import SMALL
 
 
 class Trained:
-    """What the callbacks need of a trainer that ends one epoch after another."""
+    """The part of a trainer that the callbacks use."""
 
     is_global_zero, epoch = True, 0
 
@@ -28,7 +28,7 @@ def epoch_of(path: Path) -> int:
 
 
 def run(folder: Path, accuracies: list[float], best: KeepBest | None = None) -> tuple[KeepBest, list[tuple[int, ...]]]:
-    """The contents of best.ckpt and last.ckpt in checkpoints/ after each epoch."""
+    """Ends an epoch with each accuracy; returns the callback, and the epochs in best.ckpt and last.ckpt each time."""
     trainer: Any = Trained()
     keep_best = best or KeepBest(folder)
     keep_last = KeepLast(folder, keep_best)
@@ -56,29 +56,29 @@ def test_last_is_always_the_newest_epoch_and_best_the_best(links: bool, tmp_path
     assert run(tmp_path, [0.5, 0.4, 0.6, 0.6])[1] == [(1, 1), (1, 2), (3, 3), (3, 4)]
     assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
     assert not are_one_file(tmp_path)
-    run(tmp_path / "new", [0.5, 0.6])  # a new best epoch is written once, or copied where there are no hard links
+    run(tmp_path / "new", [0.5, 0.6])  # a new best epoch is written once, or copied if there are no hard links
     assert are_one_file(tmp_path / "new") is links and not (tmp_path / "new/checkpoints/last.ckpt").is_symlink()
 
 
-def test_a_best_epoch_from_before_a_resume_is_not_taken_for_the_newest(tmp_path: Path) -> None:
+def test_after_a_resume_last_is_not_linked_to_the_best_epoch_before_it(tmp_path: Path) -> None:
     best, _ = run(tmp_path, [0.5])
     assert run(tmp_path, [0.4], best)[1] == [(1, 1)] and not are_one_file(tmp_path)
 
 
-def test_what_a_killed_process_left_is_no_obstacle(tmp_path: Path) -> None:
+def test_the_partial_file_of_a_killed_process_does_no_harm(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints/last.ckpt.part").write_text("half")
     assert run(tmp_path, [0.5])[1] == [(1, 1)]
 
 
-def test_a_file_with_another_name_is_not_written_into(tmp_path: Path) -> None:
+def test_writing_last_does_not_change_a_best_that_is_linked_to_it(tmp_path: Path) -> None:
     WholeFiles().save_checkpoint({"epoch": 1}, tmp_path / "best.ckpt")
     (tmp_path / "last.ckpt").hardlink_to(tmp_path / "best.ckpt")
     WholeFiles().save_checkpoint({"epoch": 2}, tmp_path / "last.ckpt")
     assert (epoch_of(tmp_path / "best.ckpt"), epoch_of(tmp_path / "last.ckpt")) == (1, 2)
 
 
-def test_a_full_disk_is_reported_and_leaves_the_checkpoint_that_was_there(tmp_path: Path, monkeypatch: Patch) -> None:
+def test_a_full_disk_is_reported_and_keeps_the_earlier_checkpoint(tmp_path: Path, monkeypatch: Patch) -> None:
     def full(path: Path, content: bytes) -> None:
         path.touch()
         raise OSError(28, "No space left on device", str(path))
@@ -90,7 +90,7 @@ def test_a_full_disk_is_reported_and_leaves_the_checkpoint_that_was_there(tmp_pa
     assert [path.name for path in tmp_path.iterdir()] == ["last.ckpt"] and epoch_of(tmp_path / "last.ckpt") == 1
 
 
-def test_a_run_writes_its_checkpoints_whole(config: Compose, tmp_path: Path) -> None:
+def test_a_run_writes_one_checkpoint_per_epoch(config: Compose, tmp_path: Path) -> None:
     cfg = config("data=synthetic", "trainer.max_epochs=3", "optimizer.lr=0.01", "trainer=cpu")
     save = WholeFiles.save_checkpoint
     with mock.patch.object(WholeFiles, "save_checkpoint", autospec=True, side_effect=save) as calls:
@@ -115,7 +115,7 @@ def test_a_run_without_a_checkpoint_starts_new_and_a_damaged_one_is_reported(tmp
         assert str(error.value).endswith("Delete it to start this run again.")
 
 
-def test_the_random_generators_go_on_where_they_were(tmp_path: Path) -> None:
+def test_the_random_generators_are_restored_when_training_starts(tmp_path: Path) -> None:
     def draws() -> tuple[float, float, float]:
         return random.random(), float(numpy.random.random()), float(torch.rand(()))
 
@@ -127,7 +127,7 @@ def test_the_random_generators_go_on_where_they_were(tmp_path: Path) -> None:
     later.on_train_start(trainer, trainer)  # nothing was loaded
     assert draws() != expected
     later.load_state_dict(torch.load(tmp_path / "last.ckpt", weights_only=True)["random"])
-    assert draws() != expected  # only when training starts
+    assert draws() != expected  # they are restored only when training starts
     later.on_train_start(trainer, trainer)
     assert draws() == expected
 

@@ -46,7 +46,7 @@ def test_an_epoch_without_validation_leaves_its_columns_empty(tmp_path: Path) ->
     assert second == {"epoch": 2, "train/loss": 1.0, "train/acc": 0.25, "lr": 0.1}
 
 
-def test_what_was_drawn_before_a_failure_is_on_disk(tmp_path: Path) -> None:
+def test_curves_logged_before_a_failure_are_on_disk(tmp_path: Path) -> None:
     made = logger(tmp_path)
     made.log_metrics({"val/acc": 0.5}, 1)
     made.finalize("failed")
@@ -54,7 +54,7 @@ def test_what_was_drawn_before_a_failure_is_on_disk(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("quiet", "name"), [(False, "src.run.epoch_logger"), (True, "details")])
-def test_a_quiet_run_leaves_the_lines_of_its_epochs_to_train_log(
+def test_a_quiet_run_logs_the_lines_of_its_epochs_only_to_train_log(
     quiet: bool, name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO):

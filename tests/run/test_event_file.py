@@ -7,7 +7,7 @@ from torch.utils.tensorboard import SummaryWriter
 from src.run.event_file import PATTERN, append_pictures
 
 
-def test_pictures_are_added_to_the_file_that_is_there(tmp_path: Path) -> None:
+def test_pictures_are_added_to_the_existing_event_file(tmp_path: Path) -> None:
     writer = SummaryWriter(str(tmp_path))
     writer.add_scalar("val/acc", 0.5, 1)
     writer.close()

@@ -23,13 +23,13 @@ def trainer(epoch: int, fn: TrainerFn = TrainerFn.FITTING) -> Any:
     return SimpleNamespace(callback_metrics=metrics, optimizers=optimizers, **state)
 
 
-def test_a_checkpoint_holds_the_row_of_the_epoch_that_has_just_ended_and_restores_it(tmp_path: Path) -> None:
+def test_a_checkpoint_saves_and_restores_the_rows_of_all_ended_epochs(tmp_path: Path) -> None:
     state, checkpoint = fit_state(tmp_path), dict[str, Any]()
     task: Any = SimpleNamespace(train_tally=SimpleNamespace(images=120))
     state.on_train_start(trainer(0), task)
     state.logger.log_metrics({"val/loss": 0.5, "val/acc": 0.625}, 1)
     state.on_save_checkpoint(trainer(0), task, checkpoint)
-    assert checkpoint["history"]["rows"] == []  # in the middle of the epoch
+    assert checkpoint["history"]["rows"] == []  # the epoch has not ended yet
     state.on_train_epoch_end(trainer(0), task)
     state.on_save_checkpoint(trainer(0), task, checkpoint)
     row = {"epoch": 1, "train/loss": 9.0, "train/acc": 0.25, "val/loss": 0.5, "val/acc": 0.625, "lr": 0.1}

@@ -18,7 +18,7 @@ def history(folder: Path, *accuracies: float) -> History:
     return made
 
 
-def test_an_epoch_is_a_row_of_metrics_csv_with_its_columns_in_order(tmp_path: Path) -> None:
+def test_metrics_csv_has_one_row_per_epoch_with_its_columns_in_order(tmp_path: Path) -> None:
     history(tmp_path, 0.5, 0.75)
     rows = list(csv.reader((tmp_path / "metrics.csv").read_text().splitlines()))
     assert rows[0] == ["epoch", "train/loss", "train/acc", "val/loss", "val/acc", "lr"] == list(COLUMNS)
@@ -26,11 +26,11 @@ def test_an_epoch_is_a_row_of_metrics_csv_with_its_columns_in_order(tmp_path: Pa
     assert read_rows(tmp_path) == [row(1, 0.5), row(2, 0.75)]
 
 
-def test_what_no_column_is_for_is_left_out_of_a_row() -> None:
+def test_values_without_a_column_are_left_out_of_a_row() -> None:
     assert row_of(3, {"lr": 0.1, "step": 3.0, "val/acc": 0.5}) == {"epoch": 3, "val/acc": 0.5, "lr": 0.1}
 
 
-def test_a_row_is_found_by_the_first_epoch_with_a_value(tmp_path: Path) -> None:
+def test_row_with_finds_the_first_epoch_with_a_value(tmp_path: Path) -> None:
     assert history(tmp_path, 0.5, 0.75, 0.75, 0.625).row_with("val/acc", 0.75)["epoch"] == 2
     with pytest.raises(StopIteration):
         history(tmp_path).row_with("val/acc", 0.75)

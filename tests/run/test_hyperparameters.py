@@ -8,14 +8,14 @@ SETTINGS = {
 CHOICES = {"model": "mlp", "data": "cifar2", "optimizer": "sgd", "scheduler": "constant"}
 
 
-def test_a_run_has_the_settings_that_the_issue_names() -> None:
+def test_a_run_has_a_column_for_each_main_setting() -> None:
     assert hyperparameters(SETTINGS, CHOICES, typed=[]) == {
         **{"model": "mlp", "data": "cifar2", "loss": "cross_entropy", "optimizer": "sgd", "scheduler": "constant"},
         **{"lr": 0.1, "batch_size": 64, "weight_decay": 0.0, "hidden_sizes": "256,128", "max_epochs": 5, "seed": 3},
     }
 
 
-def test_every_run_has_the_same_columns_and_those_that_were_typed() -> None:
+def test_every_run_has_the_main_columns_and_the_other_typed_settings() -> None:
     softmax = {key: value for key, value in SETTINGS.items() if key != "model.hidden_sizes"}
     assert hyperparameters(softmax, CHOICES, typed=[])["hidden_sizes"] == ""
     typed = ["model.dropout", "model.batch_norm", "data.resize", "optimizer.lr", "figures", "model"]

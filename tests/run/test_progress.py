@@ -19,7 +19,7 @@ class Terminal(io.StringIO):
 
 
 def run(folder: Path, patch: Patch, *overrides: str, seconds: float = 0.005, quiet: bool = False) -> Any:
-    """Trains a small run on a terminal; returns what it draws there, in order, and its result, None if it diverges."""
+    """Trains a small run on a terminal; returns its drawings in order, and its result or None if it diverges."""
     stderr, result = Terminal(), None
     patch.setattr(sys, "stderr", stderr)
     patch.setattr(progress, "SECONDS_BETWEEN_DRAWINGS", seconds)
@@ -29,17 +29,17 @@ def run(folder: Path, patch: Patch, *overrides: str, seconds: float = 0.005, qui
 
 
 def shares(drawn: list[str]) -> list[int]:
-    """The share of the run that is done, in percent, in each drawing."""
+    """The share of the run in percent that each drawing shows as done."""
     return [int(text.partition("%")[0].split()[-1]) for text in drawn if "%" in text]
 
 
 def assert_no_bar_is_left(drawn: list[str]) -> None:
-    assert drawn[-2].strip() == ""  # wiped
+    assert drawn[-2].strip() == ""  # the bar was cleared
     time.sleep(0.05)
     assert "progress" not in {thread.name for thread in enumerate_threads()}
 
 
-def test_a_bar_shows_the_epoch_and_how_far_the_run_is(monkeypatch: Patch, tmp_path: Path) -> None:
+def test_the_bar_shows_the_epoch_and_the_share_of_the_run_that_is_done(monkeypatch: Patch, tmp_path: Path) -> None:
     drawn, result = run(tmp_path, monkeypatch, "trainer.max_epochs=20")
     epochs = [int(text.partition("/")[0].removeprefix("epoch ")) for text in drawn if text.startswith("epoch ")]
     assert len(set(epochs)) > 3 and epochs == sorted(epochs) and max(epochs) <= 20 == result.epochs
@@ -49,13 +49,13 @@ def test_a_bar_shows_the_epoch_and_how_far_the_run_is(monkeypatch: Patch, tmp_pa
     assert_no_bar_is_left(drawn)
 
 
-def test_it_is_drawn_a_few_times_a_second_however_many_steps_there_are(monkeypatch: Patch, tmp_path: Path) -> None:
+def test_the_bar_is_drawn_at_a_fixed_rate_for_any_number_of_steps(monkeypatch: Patch, tmp_path: Path) -> None:
     drawn, result = run(tmp_path, monkeypatch, "trainer.max_epochs=30", "data.batch_size=4", seconds=0.25)
     bars = [text for text in drawn if text.startswith("epoch ") and "%" in text]
-    assert len(bars) <= result.train_seconds / 0.25 + result.epochs + 1  # again after the line of each epoch
+    assert len(bars) <= result.train_seconds / 0.25 + result.epochs + 1  # and once after the line of each epoch
 
 
-def test_a_share_of_the_batches_is_a_whole_run(monkeypatch: Patch, tmp_path: Path) -> None:
+def test_limit_train_batches_shortens_the_whole_of_the_bar(monkeypatch: Patch, tmp_path: Path) -> None:
     words = ["trainer.max_epochs=30", "data.batch_size=4", "trainer.limit_train_batches=6"]
     drawn, result = run(tmp_path, monkeypatch, *words)
     assert 50 < max(shares(drawn)) <= 100 and result.epochs == 30
@@ -66,7 +66,7 @@ def test_a_quiet_run_draws_nothing(monkeypatch: Patch, tmp_path: Path) -> None:
     assert drawn == [""] and result.epochs == 5
 
 
-def test_where_there_is_no_terminal_nothing_is_drawn(tmp_path: Path, capsys: Captured) -> None:
+def test_without_a_terminal_nothing_is_drawn(tmp_path: Path, capsys: Captured) -> None:
     train(composed(*SMALL, "trainer=cpu", "trainer.max_epochs=5"), tmp_path)
     assert capsys.readouterr().err == ""
 

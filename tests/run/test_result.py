@@ -22,17 +22,17 @@ FACTS: dict[str, Any] = {
 RESULT = RunResult({"val/acc": 0.75, "val/loss": 0.5, "test/acc": 0.7, "test/loss": 0.6}, **FACTS)
 FULL = OSError(28, "No space left on device", "last.ckpt")
 MISSING = OSError(2, "No such file or directory", "x")
-WRAPPED = RuntimeError("Error in call to target")  # as Hydra does with an error inside a constructor
+WRAPPED = RuntimeError("Error in call to target")  # as Hydra wraps an error in a constructor
 WRAPPED.__cause__ = DataError("gone")
 
 
 def recorded(run_dir: Path, error: BaseException | None = None, **facts: bool) -> tuple[int, dict[str, Any]]:
-    """The exit code and the metrics.json of a run that completes, or ends with an error."""
+    """The exit code and the metrics.json of a run that completes or ends with an error."""
     code = record(Mock(return_value=RESULT, side_effect=error), RunFacts(run_dir, 7, ["model=mlp"], **facts))
     return code, json.loads((run_dir / "metrics.json").read_text())
 
 
-def test_metrics_json_holds_what_the_contract_lists(tmp_path: Path) -> None:
+def test_metrics_json_has_exactly_these_entries(tmp_path: Path) -> None:
     code, metrics = recorded(tmp_path)
     assert code == 0
     assert set(metrics) == {
@@ -56,14 +56,14 @@ def test_metrics_json_holds_what_the_contract_lists(tmp_path: Path) -> None:
         (MISSING, 1, "FileNotFoundError: [Errno 2] No such file or directory: 'x'"),
     ],
 )
-def test_a_failure_is_written_down_with_its_reason_and_exit_code(
+def test_a_failure_is_recorded_with_its_reason_and_exit_code(
     tmp_path: Path, error: BaseException, code: int, reason: str
 ) -> None:
     found, metrics = recorded(tmp_path, error)
     assert (found, metrics["status"], metrics["reason"]) == (code, "failed", reason)
 
 
-def test_only_a_fault_of_ours_shows_a_traceback(tmp_path: Path, caplog: Log) -> None:
+def test_only_an_unexpected_error_prints_a_traceback(tmp_path: Path, caplog: Log) -> None:
     with caplog.at_level(logging.ERROR):
         recorded(tmp_path, DataError("gone"))
         (reported,) = [record for record in caplog.records if record.name == "failure"]
@@ -72,7 +72,7 @@ def test_only_a_fault_of_ours_shows_a_traceback(tmp_path: Path, caplog: Log) -> 
         assert caplog.records[-1].name == "failure" and caplog.records[-1].exc_info
 
 
-def test_the_log_of_a_run_holds_the_traceback_of_any_failure(tmp_path: Path, caplog: Log) -> None:
+def test_the_log_of_a_run_has_the_traceback_of_any_failure(tmp_path: Path, caplog: Log) -> None:
     with caplog.at_level(logging.INFO):
         recorded(tmp_path, Diverged("nan"))
     (held,) = [record for record in caplog.records if record.name == "details"]
@@ -83,10 +83,10 @@ def test_the_log_of_a_run_holds_the_traceback_of_any_failure(tmp_path: Path, cap
     ("stop", "reason"),
     [
         *[(Stopped(130), "Ctrl-C"), (KeyboardInterrupt(), "Ctrl-C")],
-        *[(Stopped(143), "SIGTERM"), (SIGTERMException(), "SIGTERM")],  # the latter if it was left to a launcher
+        *[(Stopped(143), "SIGTERM"), (SIGTERMException(), "SIGTERM")],  # the latter by Lightning, under a launcher
     ],
 )
-def test_an_interruption_is_written_down_and_goes_on(tmp_path: Path, stop: BaseException, reason: str) -> None:
+def test_an_interruption_is_recorded_and_raised_again(tmp_path: Path, stop: BaseException, reason: str) -> None:
     with pytest.raises(type(stop)) as stopped:
         recorded(tmp_path, stop)
     assert stopped.value is stop
@@ -94,7 +94,7 @@ def test_an_interruption_is_written_down_and_goes_on(tmp_path: Path, stop: BaseE
     assert (result["status"], result["reason"]) == ("interrupted", reason)
 
 
-def test_the_first_error_is_logged_if_no_result_can_be_written(tmp_path: Path, monkeypatch: Patch, caplog: Log) -> None:
+def test_an_error_is_logged_if_no_result_can_be_written(tmp_path: Path, monkeypatch: Patch, caplog: Log) -> None:
     full = OSError(28, "No space left on device", "metrics.json")
     monkeypatch.setattr(module, "write_json", Mock(side_effect=full))
     assert record(lambda: RESULT, RunFacts(tmp_path, 0, [])) == 74
@@ -114,7 +114,7 @@ def test_without_git_there_is_no_commit(monkeypatch: Patch, tmp_path: Path) -> N
     assert (provenance()["git_commit"], provenance()["git_dirty"]) == (None, None)
 
 
-def test_a_quiet_run_reports_its_end_in_its_log_alone(tmp_path: Path, caplog: Log) -> None:
+def test_a_quiet_run_reports_its_end_only_in_its_log(tmp_path: Path, caplog: Log) -> None:
     (tmp_path / "failed").mkdir()
     with caplog.at_level(logging.INFO):
         recorded(tmp_path, quiet=True)
@@ -126,7 +126,7 @@ def test_a_quiet_run_reports_its_end_in_its_log_alone(tmp_path: Path, caplog: Lo
     assert all(line.startswith("details: ") for line in reported)
 
 
-def test_the_end_of_a_run_names_the_commands_that_come_next(tmp_path: Path, caplog: Log, monkeypatch: Patch) -> None:
+def test_the_end_of_a_run_prints_the_next_commands(tmp_path: Path, caplog: Log, monkeypatch: Patch) -> None:
     folder = tmp_path / "outputs" / "a run"
     folder.mkdir(parents=True)
     recorded(folder)
@@ -152,7 +152,7 @@ def test_a_completed_run_is_not_run_again(tmp_path: Path) -> None:
     assert (tmp_path / "metrics.json").stat() == before
 
 
-def test_what_an_earlier_start_has_left_is_gone_while_the_run_goes_on(tmp_path: Path) -> None:
+def test_an_earlier_failed_result_is_removed_before_the_run_starts_again(tmp_path: Path) -> None:
     recorded(tmp_path, ZeroDivisionError("ours"))
 
     def work() -> RunResult:
@@ -162,7 +162,7 @@ def test_what_an_earlier_start_has_left_is_gone_while_the_run_goes_on(tmp_path: 
     assert record(work, RunFacts(tmp_path, 0, [])) == 0
 
 
-def test_a_second_process_waits_and_finds_the_work_done(tmp_path: Path, caplog: Log) -> None:
+def test_a_second_process_waits_and_does_not_run_again(tmp_path: Path, caplog: Log) -> None:
     def work() -> RunResult:
         second.start()
         while "waiting" not in caplog.text:
@@ -178,14 +178,14 @@ def test_a_second_process_waits_and_finds_the_work_done(tmp_path: Path, caplog: 
 
 
 @pytest.mark.parametrize("code", [-1, 144])
-def test_a_job_that_was_queued_again_has_not_failed(code: int, tmp_path: Path) -> None:
+def test_a_job_that_is_queued_again_is_not_recorded_as_failed(code: int, tmp_path: Path) -> None:
     with pytest.raises(SystemExit):
         recorded(tmp_path, SystemExit(code), may_be_requeued=True)
     assert read_result(tmp_path) == {}
     assert recorded(tmp_path, SystemExit(code))[0] == 1
 
 
-def test_the_commit_of_a_result_is_that_of_its_start(tmp_path: Path, monkeypatch: Patch) -> None:
+def test_a_result_records_the_commit_at_its_start(tmp_path: Path, monkeypatch: Patch) -> None:
     monkeypatch.setattr(module, "git", lambda *arguments: "before")
 
     def work() -> RunResult:

@@ -1,4 +1,4 @@
-"""A real sweep, looked at through the HTTP interface of a real TensorBoard: event files alone hide what it drops."""
+"""A real sweep, read through the HTTP interface of a real TensorBoard: event files do not show what it drops."""
 
 import itertools
 import json
@@ -24,7 +24,7 @@ CURVES = ("train/loss", "train/acc", "val/loss", "val/acc")
 
 
 class TensorBoard:
-    """Asks a server on this machine; the tests' own ban on the network does not hold for it."""
+    """A client of a TensorBoard server on this machine."""
 
     def __init__(self, port: int) -> None:
         self.address = f"http://127.0.0.1:{port}/data/"
@@ -51,7 +51,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def no_network() -> None:
-    """In place of the ban: nothing here leaves this machine."""
+    """Allows the network, because these tests connect only to this machine."""
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def test_runs_are_named_by_their_overrides_and_have_one_event_file_each(sweep: P
     assert all(len(list(job.glob("events.*"))) == 1 for job in sweep.iterdir() if job.is_dir() and "=" in job.name)
 
 
-def test_every_curve_is_whole_and_has_the_epoch_as_its_step(sweep: Path, board: TensorBoard) -> None:
+def test_every_curve_is_complete_and_has_the_epoch_as_its_step(sweep: Path, board: TensorBoard) -> None:
     for run, tags in board.json("plugin/scalars/tags").items():
         assert set(tags) == {*CURVES, "lr", "test/loss", "test/acc", "hp/val_acc", "hp/test_acc"}
         for tag in CURVES:
@@ -103,7 +103,7 @@ def test_training_and_validation_are_in_one_chart(board: TensorBoard) -> None:
     }
 
 
-def test_the_hparams_tab_has_a_row_a_run_with_real_settings_and_results(sweep: Path, board: TensorBoard) -> None:
+def test_the_hparams_tab_has_one_row_per_run_with_its_settings_and_results(sweep: Path, board: TensorBoard) -> None:
     experiment = board.json("plugin/hparams/experiment", {"experimentName": ""})
     columns = {info["name"] for info in experiment["hparamInfos"]}
     assert columns >= {"model", "data", "loss", "optimizer", "lr", "batch_size", "weight_decay", "seed", "hidden_sizes"}
@@ -127,7 +127,7 @@ def test_the_hparams_tab_has_a_row_a_run_with_real_settings_and_results(sweep: P
         assert found == pytest.approx({"hp/val_acc": result["val/acc"], "hp/test_acc": result["test/acc"]})
 
 
-def test_the_best_job_alone_has_its_pictures(sweep: Path, board: TensorBoard) -> None:
+def test_only_the_best_job_has_pictures(sweep: Path, board: TensorBoard) -> None:
     tags = board.json("plugin/images/tags")
     best = max(results(sweep), key=lambda run: results(sweep)[run]["val/acc"])
     assert list(tags) == [best]
@@ -139,7 +139,7 @@ def test_the_best_job_alone_has_its_pictures(sweep: Path, board: TensorBoard) ->
         assert image["step"] == 3 and shown == path.read_bytes()
 
 
-def test_the_graph_of_a_network_is_shown_where_it_is_wanted(tmp_path: Path) -> None:
+def test_graph_true_adds_the_graph_of_the_network(tmp_path: Path) -> None:
     done = command(*SMALL, "trainer.max_epochs=1", "graph=true", "hydra.run.dir=one", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert EventAccumulator(str(tmp_path / "one")).Reload().Tags()["graph"] is True

@@ -21,7 +21,7 @@ QUIET: dict[str, Any] = {"accelerator": "cpu", "devices": 1} | OFF
 
 
 class Numbered:
-    """A loader of batches 0, 1, ... that notes when each is made."""
+    """A loader of batches 0, 1, ... that records when each is made."""
 
     sampler = None
 
@@ -61,7 +61,7 @@ def test_executions_have_every_batch_once_in_order(count: int, steps: int) -> No
     assert {len(group) for group in groups[:-1]} <= {steps}
 
 
-def test_a_batch_is_made_when_its_turn_comes() -> None:
+def test_a_batch_is_made_only_when_it_is_needed() -> None:
     loader = Numbered(5)
     first = next(iter(Executions(loader, 3)))
     assert loader.made == []
@@ -69,7 +69,7 @@ def test_a_batch_is_made_when_its_turn_comes() -> None:
     assert int(first.last()[0]) == 2
 
 
-def test_executions_go_on_where_their_loader_does() -> None:
+def test_executions_resume_where_their_loader_resumes() -> None:
     executions = Executions(Numbered(7), 3)
     executions.load_state_dict({"done": 3})
     assert executions.state_dict() == {"done": 3}
@@ -85,7 +85,7 @@ def test_executions_go_on_where_their_loader_does() -> None:
         ("overfit_batches", 1),
     ],
 )
-def test_where_a_setting_needs_every_step_there_is_one_step_an_execution(setting: str, value: Any) -> None:
+def test_a_setting_that_needs_every_step_allows_one_step_per_execution(setting: str, value: Any) -> None:
     if value == "16-mixed" and not torch.cuda.is_available():
         pytest.skip("float16 with a gradient scaler needs a GPU")
     trainer = Trainer(**QUIET | {setting: value})
@@ -99,7 +99,7 @@ def test_where_a_setting_needs_every_step_there_is_one_step_an_execution(setting
 @pytest.mark.parametrize(
     "settings", [{}, {"limit_train_batches": 1.0}, {"gradient_clip_val": 0.5}, {"precision": "bf16-mixed"}]
 )
-def test_else_there_are_many_or_as_many_as_wanted(settings: dict[str, Any]) -> None:
+def test_other_settings_allow_many_steps_per_execution(settings: dict[str, Any]) -> None:
     trainer = Trainer(**QUIET | settings)
     assert steps_per_execution("auto", trainer) == MOST_STEPS
     assert steps_per_execution(20, trainer) == 20
@@ -129,7 +129,7 @@ def same(left: Any, right: Any) -> bool:
         *[["model=mlp", f"trainer.precision={precision}"] for precision in ("64-true", "bf16-true")],
     ],
 )
-def test_a_run_is_the_same_to_the_last_bit_with_one_and_with_many_steps_an_execution(
+def test_one_and_many_steps_per_execution_give_bitwise_equal_runs(
     overrides: list[str], config: Compose, tmp_path: Path
 ) -> None:
     results, checkpoints = [], []
@@ -178,7 +178,7 @@ def test_a_fit_that_is_resumed_between_executions_ends_with_the_same_weights(fit
             assert same(resumed[part], expected[part])
 
 
-def test_after_the_end_of_an_epoch_a_fit_can_be_resumed_with_other_executions(fit: Any) -> None:
+def test_after_an_epoch_a_fit_can_be_resumed_with_other_steps_per_execution(fit: Any) -> None:
     whole = fit("whole", 1)
     expected = torch.load(whole / "24.ckpt", weights_only=True)["state_dict"]
     resumed = fit("from 16", 3, whole / "16.ckpt")
@@ -186,7 +186,7 @@ def test_after_the_end_of_an_epoch_a_fit_can_be_resumed_with_other_executions(fi
     assert same(torch.load(resumed / "24.ckpt", weights_only=True)["state_dict"], expected)
 
 
-def test_in_the_middle_of_an_epoch_it_cannot(fit: Any) -> None:
+def test_in_the_middle_of_an_epoch_it_cannot_be_resumed_with_others(fit: Any) -> None:
     whole = fit("whole", 3)
     text = r"^steps_per_execution must be 3 to resume in the middle of an epoch, .*, got 1\. Try .*=3\.$"
     with pytest.raises(BadInput, match=text):

@@ -25,7 +25,7 @@ def batch(size: int, seed: int = 1) -> tuple[Tensor, Tensor]:
     return torch.rand(size, 1, 2, 2, generator=generator), torch.randint(3, (size,), generator=generator)
 
 
-def test_gradients_are_those_of_this_batch_alone() -> None:
+def test_gradients_are_not_added_to_those_of_the_batch_before() -> None:
     ours, by_hand = network(), network()
     gradients = Gradients(ours, nullcontext)
     gradients(*batch(6, seed=2))
@@ -41,7 +41,7 @@ def test_gradients_are_those_of_this_batch_alone() -> None:
 
 
 class FakeGraph:
-    """A graph that replays by running again what was recorded, into the same tensors."""
+    """Stands in for a CUDA graph: a replay computes the step again, into the same tensors."""
 
     def replay(self) -> None:
         captured = self.captured
@@ -55,7 +55,7 @@ class FakeGraph:
 
 @pytest.fixture
 def fake_cuda(monkeypatch: pytest.MonkeyPatch) -> list[FakeGraph]:
-    """Stands in for torch.cuda on a machine without a GPU; the list gets the graphs."""
+    """Stands in for torch.cuda on a machine without a GPU; returns the list of captured graphs."""
     graphs: list[FakeGraph] = []
     stand_ins = {
         **dict.fromkeys(("stream", "graph"), nullcontext),
@@ -70,7 +70,7 @@ def fake_cuda(monkeypatch: pytest.MonkeyPatch) -> list[FakeGraph]:
 
 
 def trained(gradients: Gradients | CapturedGradients, graphs: list[FakeGraph], sizes: list[int]) -> list[Tensor]:
-    """The losses of some steps of Adam, one of them taken by somebody else (Lightning's own, which drops gradients)."""
+    """The losses of some steps of Adam; the third is a plain step that drops the gradients, like Lightning's own."""
     optimizer = torch.optim.Adam(gradients.network.parameters(), lr=0.1)
     losses = []
     for number, size in enumerate(sizes):
@@ -89,7 +89,7 @@ def trained(gradients: Gradients | CapturedGradients, graphs: list[FakeGraph], s
 
 
 @pytest.mark.parametrize("batch_norm", [False, True])
-def test_a_captured_step_trains_as_the_plain_one_does(fake_cuda: list[FakeGraph], batch_norm: bool) -> None:
+def test_captured_steps_train_like_plain_steps(fake_cuda: list[FakeGraph], batch_norm: bool) -> None:
     plain, captured = network(batch_norm), network(batch_norm)
     sizes = [4, 4, 4, 4, 3, 4]
     expected = trained(Gradients(plain, nullcontext), [], sizes)
@@ -104,7 +104,7 @@ def test_a_captured_step_trains_as_the_plain_one_does(fake_cuda: list[FakeGraph]
         assert torch.equal(captured.state_dict()[name], values), name
 
 
-def test_where_the_capture_fails_training_goes_on_without(
+def test_if_the_capture_fails_training_continues_without_a_graph(
     fake_cuda: list[FakeGraph], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     refuse = Mock(side_effect=RuntimeError("operation not permitted when stream is capturing\nmore"))
@@ -120,20 +120,20 @@ def test_where_the_capture_fails_training_goes_on_without(
     assert caplog.messages == [text]
 
 
-def test_while_anomalies_are_looked_for_nothing_is_captured(fake_cuda: list[FakeGraph]) -> None:
+def test_nothing_is_captured_while_torch_detects_anomalies(fake_cuda: list[FakeGraph]) -> None:
     with torch.autograd.set_detect_anomaly(True):
         CapturedGradients(network(), nullcontext)(*batch(4))
     assert fake_cuda == []
 
 
-def test_on_the_cpu_a_cuda_graph_is_not_tried(config: Compose, tmp_path: Path) -> None:
+def test_cuda_graph_has_no_effect_on_the_cpu(config: Compose, tmp_path: Path) -> None:
     small = ["data=synthetic", "data.train_per_class=30", "data.val_size=50", "trainer=cpu", "trainer.max_epochs=1"]
     plain = train(config(*small), tmp_path / "plain")
     assert train(config(*small, "cuda_graph=true"), tmp_path / "graph").metrics == plain.metrics
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_a_cuda_graph_trains_as_the_plain_steps_do(config: Compose, tmp_path: Path) -> None:
+def test_a_cuda_graph_on_a_gpu_trains_like_plain_steps(config: Compose, tmp_path: Path) -> None:
     small = ["data=synthetic", "model=mlp", "optimizer=adam", "scheduler=cosine", "trainer=gpu", "trainer.max_epochs=3"]
     plain = train(config(*small), tmp_path / "plain")
     graph = train(config(*small, "cuda_graph=true"), tmp_path / "graph")

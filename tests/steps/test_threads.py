@@ -24,7 +24,7 @@ def threads(num_parameters: int, images_per_step: int, wanted: object = "auto") 
     return torch.get_num_threads()
 
 
-def test_there_are_as_many_threads_as_the_steps_keep_busy_and_no_more_than_there_are(
+def test_auto_is_one_thread_per_million_multiply_adds_up_to_the_available_ones(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "available_threads", lambda: 3)
@@ -33,17 +33,17 @@ def test_there_are_as_many_threads_as_the_steps_keep_busy_and_no_more_than_there
     assert [threads(500_000, 2), threads(500_001, 2), threads(1, 1)] == [1, 2, 1]
 
 
-def test_a_number_that_is_typed_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_typed_number_of_threads_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "available_threads", lambda: 1)
     assert threads(7850, 64, wanted=2) == 2
 
 
-def test_what_is_available_does_not_depend_on_what_was_set_before() -> None:
+def test_available_threads_do_not_depend_on_an_earlier_setting() -> None:
     assert threads(1, 1, wanted=available_threads() + 1) == available_threads() + 1
     assert threads(10**9, 64) == available_threads()
 
 
-def test_a_launcher_that_shares_out_the_cores_is_obeyed() -> None:
+def test_auto_takes_at_most_omp_num_threads() -> None:
     prepare = "from src.steps.threads import prepare_torch; prepare_torch('auto', 'highest', multiply_adds=10**12)"
     code = f"{prepare}; import torch; print(torch.get_num_threads())"
     line, environment = [sys.executable, "-c", code], os.environ | {"OMP_NUM_THREADS": "1"}
@@ -51,7 +51,7 @@ def test_a_launcher_that_shares_out_the_cores_is_obeyed() -> None:
     assert done.stdout.strip() == "1"
 
 
-def test_the_precision_of_products_is_set_for_every_run() -> None:
+def test_matmul_precision_is_set_for_every_run() -> None:
     for precision in ("high", "highest"):
         prepare_torch(1, precision, multiply_adds=1)
         assert torch.get_float32_matmul_precision() == precision

@@ -1,4 +1,4 @@
-"""What a sweep promises when processes are killed and jobs fail, with real processes and real training."""
+"""Sweeps whose processes are killed or whose jobs fail, with real processes and real training."""
 
 import os
 import random
@@ -24,7 +24,7 @@ GRID = [*TINY, "trainer.max_epochs=8", "optimizer.lr=0.001,0.01,0.1", "seed=1,2,
 
 
 def kill(process: Process) -> bool:
-    """Whether the process still ran; either way it has ended."""
+    """Kills a process and waits for its end; returns whether it was still running."""
     ran = process.runs()
     if ran:
         os.kill(process.pid, signal.SIGKILL)
@@ -34,7 +34,7 @@ def kill(process: Process) -> bool:
 
 
 def output(process: Process, code: int = 0) -> str:
-    """All that a command prints, which ends with this exit code."""
+    """The output of a command; checks its exit code."""
     assert process.exit_code() == code, process.log.read_text()
     return process.log.read_text()
 
@@ -46,7 +46,7 @@ def fingerprints(folder: Path) -> dict[str, tuple[int, int, int]]:
     return {str(path): (stat.st_ino, stat.st_size, stat.st_mtime_ns) for path, stat in found}
 
 
-def test_a_sweep_that_is_killed_again_and_again_ends_as_if_nothing_had_happened(start: Starter, tmp_path: Path) -> None:
+def test_a_sweep_that_is_killed_ten_times_ends_like_an_uninterrupted_one(start: Starter, tmp_path: Path) -> None:
     draw, kills = random.Random(0), 0
     output(start("-m", *GRID, "hydra.sweep.dir=whole"))
     for _ in range(99):
@@ -67,7 +67,7 @@ def test_a_sweep_that_is_killed_again_and_again_ends_as_if_nothing_had_happened(
     assert len(list((tmp_path / "killed").glob("0*"))) == 12
 
 
-def test_a_search_that_is_killed_again_and_again_has_each_trial_once(start: Starter, tmp_path: Path) -> None:
+def test_a_search_that_is_killed_repeatedly_has_each_trial_once(start: Starter, tmp_path: Path) -> None:
     pytest.importorskip("optuna")
     words = ["-m", "hydra/sweeper=optuna", *TINY, "data.batch_size=16,32", "trainer.max_epochs=6"]
     draw, before, kills = random.Random(1), {}, 0
@@ -91,7 +91,7 @@ def test_a_search_that_is_killed_again_and_again_has_each_trial_once(start: Star
     assert sorted(reported) == sorted(path.name for path in tmp_path.glob("search/0*"))
 
 
-def test_failed_jobs_are_rows_with_their_reasons_and_the_others_equal_solo_runs(
+def test_failed_jobs_have_rows_with_reasons_and_the_others_equal_single_runs(
     start: Starter, tmp_path: Path, config: Compose
 ) -> None:
     sweep = [*TINY, "trainer.max_epochs=2", f"seed={','.join(map(str, range(12)))}", "hydra.sweep.dir=grid"]
@@ -112,11 +112,11 @@ def test_failed_jobs_are_rows_with_their_reasons_and_the_others_equal_solo_runs(
     assert reasons == {2: "ValueError: injected", 5: memory, 11: "SystemExit: 7"}
     markdown = (tmp_path / "grid" / "results.md").read_text()
     assert all(f"| {reason} |" in markdown for reason in reasons.values())
-    assert "[12/12]" in output(start("-m", *sweep, "resume=auto"), code=5)  # failed ones are left alone
+    assert "[12/12]" in output(start("-m", *sweep, "resume=auto"), code=5)  # failed jobs are not run again
     assert "12 of 12 jobs completed" in output(start("-m", *sweep, "resume=auto", "retry_failed=true"))
 
 
-def test_ctrl_c_leaves_a_true_table_and_the_sweep_goes_on_where_it_was(start: Starter, tmp_path: Path) -> None:
+def test_after_ctrl_c_the_table_is_correct_and_the_sweep_can_be_resumed(start: Starter, tmp_path: Path) -> None:
     sweep = [*TINY, "trainer.max_epochs=40", "seed=1,2,3", "hydra.sweep.dir=grid"]
     process = start("-m", *sweep)
     while not any("epoch 1/40 " in log.read_text() for log in (tmp_path / "grid").glob("001_*/train.log")):
@@ -163,7 +163,7 @@ def test_two_sweeps_that_start_together_never_share_a_folder(start: Starter, tmp
     assert statuses == [["completed", "completed"]] * 2
 
 
-def test_a_long_sweep_does_not_grow(start: Starter, tmp_path: Path) -> None:
+def test_the_memory_of_a_long_sweep_does_not_grow(start: Starter, tmp_path: Path) -> None:
     seeds = f"seed={','.join(map(str, range(200)))}"
     process = start("-m", *TINY, "trainer.max_epochs=1", seeds, "hydra.sweep.dir=grid")
     megabytes = {}

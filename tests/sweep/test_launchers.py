@@ -1,4 +1,4 @@
-"""Each launcher runs a real sweep of four jobs on this machine, and any of them equals the same command run alone."""
+"""Each launcher runs a real sweep of four jobs on this machine, and a job equals the same command run alone."""
 
 import importlib.util
 import os
@@ -37,7 +37,7 @@ LAUNCHERS = [pytest.param(name, marks=needs(name)) for name in ("joblib", "submi
 
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)
-def test_a_launcher_runs_a_sweep_as_the_basic_one_does(launcher: str, config: Compose, tmp_path: Path) -> None:
+def test_a_launcher_runs_a_sweep_like_the_basic_one(launcher: str, config: Compose, tmp_path: Path) -> None:
     settings = ["hydra.launcher.n_jobs=2"] if launcher == "joblib" else []
     sweep = ["-m", f"hydra/launcher={launcher}", *settings, *JOB, "optimizer.lr=0.1,1e30", "seed=0,1"]
     done = command(*sweep, "hydra.sweep.dir=grid", cwd=tmp_path)
@@ -57,7 +57,7 @@ def test_a_launcher_runs_a_sweep_as_the_basic_one_does(launcher: str, config: Co
 
 
 class Command:
-    """A command that runs, in a session of its own, and what it prints."""
+    """A running command in its own session; its output goes to `log`."""
 
     def __init__(self, *arguments: str, cwd: Path) -> None:
         self.log = cwd / "command.log"
@@ -73,7 +73,7 @@ class Command:
             time.sleep(0.02)
 
     def wait_for_its_processes(self) -> None:
-        """What a killed command has started ends, too."""
+        """Waits until all processes that the command has started have ended."""
         deadline = time.monotonic() + 60
         with suppress(ProcessLookupError):
             while time.monotonic() < deadline:
@@ -83,7 +83,7 @@ class Command:
 
 
 @needs("joblib")
-def test_ctrl_c_interrupts_the_jobs_of_all_processes_and_they_go_on_where_they_were(tmp_path: Path) -> None:
+def test_ctrl_c_interrupts_the_jobs_in_all_processes_and_they_can_be_resumed(tmp_path: Path) -> None:
     settings = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hydra.sweep.dir=grid"]
     words = ["-m", *settings, *SMALL, "seed=0,1,2", "trainer.max_epochs=60"]
     interrupted = Command(*words, cwd=tmp_path)
@@ -99,7 +99,7 @@ def test_ctrl_c_interrupts_the_jobs_of_all_processes_and_they_go_on_where_they_w
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_after_the_command_was_killed_each_job_is_completed_once(launcher: str, tmp_path: Path) -> None:
-    """Its jobs may live on: they are waited for."""
+    """Jobs may outlive the killed command; the next one waits for them."""
     sweep = ["-m", *JOB, "trainer.max_epochs=40", "seed=0,1,2,3"]
     words = [*sweep, f"hydra/launcher={launcher}", "hydra.sweep.dir=grid"]
     killed = Command(*words, cwd=tmp_path)
@@ -112,7 +112,7 @@ def test_after_the_command_was_killed_each_job_is_completed_once(launcher: str, 
     for log in tmp_path.glob("grid/00*/train.log"):
         epochs = [int(epoch) for epoch in re.findall(r"epoch (\d+)/40 ", log.read_text())]
         assert epochs == sorted(set(epochs))
-        assert epochs[-1] == 40 <= len(epochs) + 1  # the line of the epoch that the kill came in may be missing
+        assert epochs[-1] == 40 <= len(epochs) + 1  # the line of one epoch may be missing, because of the kill
     whole = command(*sweep, "threads=1", "hydra.sweep.dir=whole", cwd=tmp_path)
     assert whole.returncode == 0
     assert without_folders(tmp_path / "grid") == without_folders(tmp_path / "whole")
@@ -124,7 +124,7 @@ def without_folders(folder: Path) -> list[dict[str, str]]:
 
 @needs("submitit")
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the process of a job in Linux's /proc")
-def test_a_job_that_is_preempted_is_queued_again_and_goes_on_where_it_was(config: Compose, tmp_path: Path) -> None:
+def test_a_preempted_job_is_queued_again_and_continues_from_its_checkpoint(config: Compose, tmp_path: Path) -> None:
     words = [*JOB, "trainer.max_epochs=60", "hydra.sweep.dir=grid"]
     sweep = Command("-m", "hydra/launcher=submitit_local", *words, "seed=0", cwd=tmp_path)
     sweep.wait_for(lambda: any("epoch 5/60 " in log.read_text() for log in tmp_path.glob("grid/000_*/train.log")))
@@ -142,7 +142,7 @@ def test_a_job_that_is_preempted_is_queued_again_and_goes_on_where_it_was(config
 
 
 @needs("submitit")
-def test_a_job_of_slurms_gets_what_it_is_trained_with(monkeypatch: Patch) -> None:
+def test_a_slurm_job_gets_its_settings_and_its_number_of_threads(monkeypatch: Patch) -> None:
     monkeypatch.setattr(launchers, "which", lambda name: "/usr/bin/srun")
     words = ["hydra/launcher=submitit_slurm", "hydra.launcher.partition=gpu", "hydra.launcher.cpus_per_task=4"]
     found = checked("-m", *words, "hydra.launcher.gpus_per_node=1", "seed=0,1")
@@ -158,7 +158,7 @@ def test_a_job_of_slurms_gets_what_it_is_trained_with(monkeypatch: Patch) -> Non
         *[("hydra/launcher=joblib", "joblib"), ("hydra/launcher=ray", "ray"), ("hydra/sweeper=optuna", "optuna")],
     ],
 )
-def test_a_plugin_that_is_not_installed_says_how_to(word: str, extra: str, monkeypatch: Patch) -> None:
+def test_a_missing_plugin_is_reported_with_its_install_command(word: str, extra: str, monkeypatch: Patch) -> None:
     for module in (jobs, launchers):
         monkeypatch.setattr(module, "find_spec", lambda name: None)
     assert (
@@ -172,23 +172,23 @@ def test_a_plugin_that_is_not_installed_says_how_to(word: str, extra: str, monke
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (["hydra/launcher=submitit_slurm"], "hydra/launcher=submitit_slurm needs Slurm, and here is no srun. Try "),
+        (["hydra/launcher=submitit_slurm"], "hydra/launcher=submitit_slurm needs Slurm, but srun was not found. Try "),
         (["hydra/launcher=joblib", "hydra.launcher.n_jobs=0"], "hydra.launcher.n_jobs must not be 0. Try "),
-        (["hydra.launcher.n_jobs=2"], "hydra.launcher.n_jobs is no setting of this launcher. Choose another: "),
+        (["hydra.launcher.n_jobs=2"], "hydra.launcher.n_jobs is not a setting of this launcher. Choose another: "),
         (["resume=auto,never"], "resume=auto,never must be one value: it is the same for all jobs of a sweep."),
     ],
 )
-def test_what_no_launcher_could_do_is_refused_at_once(words: list[str], text: str, monkeypatch: Patch) -> None:
+def test_impossible_launcher_settings_are_refused(words: list[str], text: str, monkeypatch: Patch) -> None:
     monkeypatch.setattr(launchers, "which", lambda name: None)
     assert refusal("-m", *words, "seed=0,1").startswith(text)
 
 
-def test_a_launcher_that_is_unknown_is_met_with_a_known_one() -> None:
+def test_an_unknown_launcher_is_answered_with_a_known_one() -> None:
     expected = "unknown hydra/launcher 'joblibs'. Did you mean hydra/launcher=joblib?"
     assert refusal("-m", "hydra/launcher=joblibs", "seed=0,1").startswith(expected)
 
 
-def test_jobs_are_spread_over_the_gpus_and_places_are_given_back(monkeypatch: Patch, tmp_path: Path) -> None:
+def test_jobs_are_spread_over_the_gpus_and_release_their_places(monkeypatch: Patch, tmp_path: Path) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
     place = partial(free_gpu, {"accelerator": "auto", "devices": 1}, tmp_path)
     with ExitStack() as first, ExitStack() as others:
@@ -207,7 +207,7 @@ def test_jobs_are_spread_over_the_gpus_and_places_are_given_back(monkeypatch: Pa
         *[("auto", [3], 4, None), ("auto", 1, 1, None), ("auto", 1, 0, None)],
     ],
 )
-def test_a_job_that_wants_one_gpu_of_several_gets_a_free_one(
+def test_only_a_job_for_one_of_several_gpus_gets_a_free_one(
     accelerator: str, devices: Any, num_gpus: int, expected: Any, monkeypatch: Patch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: num_gpus)
@@ -220,7 +220,7 @@ def test_a_job_that_wants_one_gpu_of_several_gets_a_free_one(
     ("words", "num_gpus", "expected"),
     [([], 4, 4), ([], 0, -1), (["trainer=cpu"], 4, -1), (["trainer=gpu", "hydra.launcher.n_jobs=8"], 4, 8)],
 )
-def test_joblib_starts_a_job_a_gpu_or_one_a_core(
+def test_joblib_runs_one_job_per_gpu_or_per_core(
     words: list[str], num_gpus: int, expected: int, monkeypatch: Patch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: num_gpus)

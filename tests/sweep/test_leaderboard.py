@@ -11,7 +11,7 @@ from tests.conftest import Patch
 from tests.sweeps import Sweep
 
 
-def test_the_best_validation_accuracy_is_first_and_what_failed_is_last_with_its_reason(tmp_path: Path) -> None:
+def test_the_best_accuracy_is_first_and_failed_jobs_are_last_with_their_reasons(tmp_path: Path) -> None:
     Sweep(tmp_path, "lr=0.1,1,10,100").left({"val/acc": 0.7}, {"val/acc": 0.9}, "training diverged", None)
     head, *lines = table(leaderboard([tmp_path]), tmp_path)
     assert head == ["lr", "val acc", "test acc", "best epoch", "seconds", "folder", "reason"]
@@ -23,7 +23,7 @@ def test_the_best_validation_accuracy_is_first_and_what_failed_is_last_with_its_
     ]
 
 
-def test_seeds_are_one_line_with_mean_and_standard_deviation_but_a_failed_one_has_its_own(tmp_path: Path) -> None:
+def test_seeds_share_a_row_with_mean_and_std_but_failed_ones_have_their_own(tmp_path: Path) -> None:
     sweep = Sweep(tmp_path, "lr=0.1,1", "seed=1,2,3")
     accuracies = (0.70, 0.80, 0.90, 0.75)
     sweep.left(*({"val/acc": value, "best_epoch": epoch} for epoch, value in enumerate(accuracies)), "gone", None)
@@ -34,10 +34,10 @@ def test_seeds_are_one_line_with_mean_and_standard_deviation_but_a_failed_one_ha
         ["1", "failed", "", ""],
         ["1", "unfinished", "", ""],
     ]
-    assert lines[0][5] == "002_lr=0.1,seed=3"  # the best of them
+    assert lines[0][5] == "002_lr=0.1,seed=3"  # the folder of the best seed
 
 
-def test_results_csv_has_a_row_a_job_and_the_columns_of_the_contract(tmp_path: Path) -> None:
+def test_results_csv_has_one_row_per_job_and_exactly_these_columns(tmp_path: Path) -> None:
     Sweep(tmp_path, "lr=0.1,1", "seed=1,2").left({"val/acc": 0.7}, {"val/acc": 0.9}, "failed, badly")
     assert as_csv(leaderboard([tmp_path]), tmp_path).splitlines() == [
         "lr,seed,val/acc,val/loss,test/acc,test/loss,best_epoch,train_seconds,status,folder",
@@ -48,7 +48,7 @@ def test_results_csv_has_a_row_a_job_and_the_columns_of_the_contract(tmp_path: P
     ]
 
 
-def test_runs_of_any_folders_are_compared_by_what_differs_and_defaults_are_looked_up(tmp_path: Path) -> None:
+def test_runs_are_compared_by_differing_keys_and_defaults_come_from_their_configs(tmp_path: Path) -> None:
     for name, lr, batch_size in (("a", "optimizer.lr=1", 64), ("b", "data=other", 32)):
         hydra = tmp_path / name / ".hydra"
         hydra.mkdir(parents=True)
@@ -60,7 +60,7 @@ def test_runs_of_any_folders_are_compared_by_what_differs_and_defaults_are_looke
     assert [[run.value(key) for key in board.keys] for run in board.runs] == [["1", "fashion"], ["0.1", "other"]]
 
 
-def test_folders_are_merged_and_one_that_is_named_twice_counts_once(tmp_path: Path) -> None:
+def test_folders_are_merged_and_a_run_that_is_in_two_of_them_counts_once(tmp_path: Path) -> None:
     Sweep(tmp_path / "a", "lr=0.1,1").left({"val/acc": 0.7}, {"val/acc": 0.9})
     Sweep(tmp_path / "b", "lr=10,100").left({"val/acc": 0.8}, {"val/acc": 0.6})
     board = leaderboard([tmp_path / "a", tmp_path / "b", tmp_path / "a" / "000_lr=0.1"])
@@ -75,7 +75,7 @@ def test_folders_are_merged_and_one_that_is_named_twice_counts_once(tmp_path: Pa
         *[("train_seconds", "2 1 10"), ("lr", "1 2 10")],
     ],
 )
-def test_it_can_be_sorted_by_any_result_or_key(sort: str, order: str, tmp_path: Path) -> None:
+def test_the_leaderboard_can_be_sorted_by_any_result_or_key(sort: str, order: str, tmp_path: Path) -> None:
     Sweep(tmp_path, "lr=1,2,10").left(
         {"val/acc": 0.1, "test/acc": 0.9, "val/loss": 0.3, "train_seconds": 5.0},
         {"val/acc": 0.5, "test/acc": 0.8, "val/loss": 0.4, "train_seconds": 1.0},
@@ -118,7 +118,7 @@ def test_equal_accuracies_are_ordered_by_the_loss(tmp_path: Path) -> None:
         ("git_dirty", True, False, "some of these runs were made with uncommitted changes, some without"),
     ],
 )
-def test_it_warns_of_runs_that_cannot_be_compared(key: str, one: Any, other: Any, text: str, tmp_path: Path) -> None:
+def test_incomparable_runs_cause_a_warning(key: str, one: Any, other: Any, text: str, tmp_path: Path) -> None:
     Sweep(tmp_path, "lr=1,2").left({key: one}, {key: one})
     assert warnings(leaderboard([tmp_path])) == []
     Sweep(tmp_path, "lr=1,2").left({key: one}, {key: other})
@@ -126,7 +126,7 @@ def test_it_warns_of_runs_that_cannot_be_compared(key: str, one: Any, other: Any
     assert f"Warning: {text}." in (write_leaderboard(tmp_path) and (tmp_path / "results.md").read_text())
 
 
-def test_several_data_sets_are_not_several_sources_of_one(tmp_path: Path) -> None:
+def test_different_data_sets_are_not_different_sources(tmp_path: Path) -> None:
     Sweep(tmp_path, "data=fashion_mnist,cifar2").left({"data_source": "x"}, {"data_source": "y"})
     assert warnings(leaderboard([tmp_path])) == []
 
@@ -145,16 +145,16 @@ def test_jobs_that_never_started_are_in_the_table(tmp_path: Path) -> None:
     assert [line[:2] for line in lines] == [["1", "unfinished"], ["2", "unfinished"]]
 
 
-def test_runs_of_the_same_settings_and_seed_are_no_seeds(tmp_path: Path) -> None:
+def test_runs_with_the_same_settings_and_seed_count_once(tmp_path: Path) -> None:
     Sweep(tmp_path / "a", "lr=0.1,1", "seed=1,2").left(*[{"val/acc": 0.5}] * 4)
     Sweep(tmp_path / "b", "lr=0.1,1", "seed=2,3").left(*[{"val/acc": 0.8}] * 4)
     board = leaderboard([tmp_path])
     assert [entry.cell("val/acc") for entry in board.entries] == ["0.7000 ± 0.1732 (3)"] * 2
-    assert warnings(board) == ["2 runs have the settings and the seed of a longer or newer one, which counts"]
+    assert warnings(board) == ["2 runs are left out: a longer or newer run has the same settings and seed"]
 
 
 def test_among_equal_runs_the_longest_counts_then_the_newest(tmp_path: Path) -> None:
-    """A search may end the second of two equal trials early; and folders come in any order."""
+    """A search may stop the second of two equal trials early, and folders may be in any order."""
     newer, older = Sweep(tmp_path / "newer", "lr=1,2"), Sweep(tmp_path / "older", "lr=1,2")
     newer.left({"val/acc": 0.6, "epochs": 1}, {"val/acc": 0.4})
     older.left({"val/acc": 0.7, "epochs": 5}, {"val/acc": 0.9})
@@ -165,7 +165,7 @@ def test_among_equal_runs_the_longest_counts_then_the_newest(tmp_path: Path) -> 
         assert found == {"1": 0.7, "2": 0.4}
 
 
-def test_a_result_that_is_damaged_or_of_something_else_is_a_failed_run(tmp_path: Path) -> None:
+def test_a_damaged_or_foreign_result_is_a_failed_run(tmp_path: Path) -> None:
     contents = ['{"status": "completed", "val/acc": 1}', "[]", '{"status": "comp', "{}"]
     for number, content in enumerate(contents):
         (tmp_path / f"{number}").mkdir()
@@ -178,7 +178,7 @@ def test_a_result_that_is_damaged_or_of_something_else_is_a_failed_run(tmp_path:
     assert damaged.result["reason"].startswith("metrics.json is damaged: ")
 
 
-def test_a_number_is_one_value_however_it_is_written(tmp_path: Path) -> None:
+def test_a_number_is_the_same_value_however_it_is_written(tmp_path: Path) -> None:
     Sweep(tmp_path / "a", "lr=0.1,1").left({}, {})
     Sweep(tmp_path / "b", "lr=1e-1,1.0,2").left({}, {}, {})
     assert sorted(entry.values["lr"] for entry in leaderboard([tmp_path]).entries) == ["0.1", "1", "2"]

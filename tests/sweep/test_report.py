@@ -5,7 +5,7 @@ from tests.conftest import Captured
 from tests.sweeps import Sweep
 
 
-def test_the_end_of_a_sweep_prints_everything_and_writes_its_files(tmp_path: Path, capsys: Captured) -> None:
+def test_the_end_of_a_sweep_prints_its_results_and_writes_its_files(tmp_path: Path, capsys: Captured) -> None:
     Sweep(tmp_path, "optimizer.lr=0.1,1", "data.batch_size=64,256").left(*[{"val/acc": 0.5}] * 3, {"val/acc": 0.9})
     report_sweep(tmp_path)
     out = capsys.readouterr().out
@@ -31,7 +31,7 @@ def test_a_sweep_with_a_failed_job_is_not_complete(tmp_path: Path, capsys: Captu
     assert not (tmp_path / "grid.png").exists()
 
 
-def test_a_sweep_that_was_stopped_advises_nothing_yet(tmp_path: Path, capsys: Captured) -> None:
+def test_an_unfinished_sweep_gives_no_advice(tmp_path: Path, capsys: Captured) -> None:
     Sweep(tmp_path, "lr=0.1,1,10").left({"val/acc": 0.8}, {"val/acc": 0.7}, None)
     report_sweep(tmp_path)
     assert "lowest" not in capsys.readouterr().out
@@ -40,7 +40,7 @@ def test_a_sweep_that_was_stopped_advises_nothing_yet(tmp_path: Path, capsys: Ca
     assert "The best lr, 0.1, is the lowest of the grid." in capsys.readouterr().out
 
 
-def test_what_is_rebuilt_is_what_is_on_disk(tmp_path: Path) -> None:
+def test_rebuild_reads_the_results_from_disk(tmp_path: Path) -> None:
     sweep = Sweep(tmp_path, "model=a,b").left({"val/acc": 0.5}, {"val/acc": 0.6})
     rebuild(tmp_path)
     sweep.ends(0, {"val/acc": 0.9})

@@ -1,4 +1,4 @@
-"""Searches: with a launcher that only pretends, and one with real jobs."""
+"""Searches: most with a fake launcher, one with real jobs."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -27,7 +27,7 @@ Outcome = Callable[[int, dict[str, str]], dict[str, Any] | None]
 
 
 class Launcher:
-    """Leaves for each job what `outcome` says, by its number and overrides; None is a process that was killed."""
+    """Writes the `outcome` of each job by its number and overrides; None stands for a killed process."""
 
     def __init__(self, folder: Path, outcome: Outcome) -> None:
         self.folder, self.outcome = folder, outcome
@@ -46,7 +46,7 @@ class Launcher:
 
 
 def job_config(config: Any, overrides: list[str]) -> DictConfig:
-    """What Hydra's loader of configs gives a sweeper for a job."""
+    """The config of a job, as Hydra's config loader returns it to a sweeper."""
     cfg = composed(*overrides)
     with open_dict(cfg):
         cfg.hydra = {}
@@ -69,27 +69,27 @@ def search(folder: Path, outcome: Outcome, **settings: int) -> Launcher:
 
 
 def good_at(best: float) -> Outcome:
-    """Accuracies that are the higher, the closer the learning rate is to the best one, in powers of ten."""
+    """Outcomes whose accuracy falls with the distance of the learning rate from the best one, in powers of ten."""
     return lambda number, words: {"val/acc": 1 - abs(log10(float(words["optimizer.lr"]) / best)) / 4, "epochs": 10}
 
 
-def test_a_search_comes_closer_to_the_best_and_each_trial_is_a_job_of_the_sweep(tmp_path: Path) -> None:
+def test_a_search_approaches_the_best_value_and_each_trial_is_a_job_of_the_sweep(tmp_path: Path) -> None:
     launcher = search(tmp_path, good_at(0.1), n_trials=20)
     plan = read_plan(tmp_path)
     assert plan is not None and len(plan.jobs) == 20 == len({job.folder for job in plan.jobs})
     assert [job.folder[:3] for job in plan.jobs] == [f"{number:03d}" for number in range(20)]
     assert all(job.settings["seed"] == 0 and 0.001 <= job.settings["optimizer.lr"] <= 10 for job in plan.jobs)
     distances = [1 - good_at(0.1)(0, words)["val/acc"] for (words,) in launcher.batches]  # type: ignore[index]
-    assert min(distances[10:]) < 0.5 * min(distances[:10])  # what Optuna has learned by then
+    assert min(distances[10:]) < 0.5 * min(distances[:10])  # Optuna has learned from the first ten
     assert (tmp_path / "results.csv").read_text().count("completed") == 20
 
 
-def test_several_at_once_are_one_launch(tmp_path: Path) -> None:
+def test_several_trials_at_once_are_one_launch(tmp_path: Path) -> None:
     batches = search(tmp_path, good_at(0.1), n_trials=7, at_once=3).batches
     assert [len(batch) for batch in batches] == [3, 3, 1]
 
 
-def test_a_search_that_was_killed_goes_on_with_the_job_it_had_begun(tmp_path: Path) -> None:
+def test_a_killed_search_continues_with_the_job_that_it_had_begun(tmp_path: Path) -> None:
     def killed(number: int, words: dict[str, str]) -> dict[str, Any] | None:
         return None if number == 3 else good_at(0.1)(number, words)
 
@@ -113,14 +113,14 @@ def test_failed_and_pruned_jobs_are_reported_to_the_study(tmp_path: Path) -> Non
     assert study.best_value == Sweep.RESULT["val/acc"]
 
 
-def test_a_job_knows_its_trial(tmp_path: Path) -> None:
+def test_a_job_gets_the_pruner_of_its_trial(tmp_path: Path) -> None:
     launcher = search(tmp_path, good_at(0.1), n_trials=2, min_epochs=2)
     (words,) = launcher.batches[1]
     expected = f"journal:'{tmp_path / JOURNAL}',trial:1,min_epochs:2,reduction_factor:3}}"
     assert words["pruner"] == f"{{_target_:src.sweep.study.Pruner,{expected}"
 
 
-def test_a_real_search_stops_what_falls_behind_and_is_resumed(tmp_path: Path) -> None:
+def test_a_real_search_stops_jobs_that_fall_behind_and_can_be_resumed(tmp_path: Path) -> None:
     words = [*SMALL, "model=mlp", "model.hidden_sizes=[8]", "trainer.max_epochs=9", "data.batch_size=16"]
     words += ["optimizer.lr=tag(log,interval(0.00001,1))", "model.dropout=0", "hydra.sweep.dir=search"]
     sweep = partial(command, "-m", "hydra/sweeper=optuna", *words, cwd=tmp_path)
@@ -138,23 +138,23 @@ def test_a_real_search_stops_what_falls_behind_and_is_resumed(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("word", "text"),
     [
-        ("seed=1,2", "seed cannot be searched: the luckiest would win. Type one seed."),
+        ("seed=1,2", "seed cannot be searched: chance would decide which seed wins. Type one seed."),
         ("retry_failed=true", "retry_failed=true is for grids: a search proposes other jobs. Raise hydra."),
     ],
 )
-def test_what_a_search_cannot_do_is_refused(word: str, text: str) -> None:
+def test_overrides_that_a_search_cannot_use_are_refused(word: str, text: str) -> None:
     assert refusal("-m", "hydra/sweeper=optuna", word).startswith(text)
 
 
 @pytest.mark.parametrize("model", choices("model"))
-def test_every_network_has_a_space_of_which_every_end_can_be_run(model: str) -> None:
+def test_every_network_has_a_search_space_whose_ends_are_valid(model: str) -> None:
     space = space_of(model)
     assert "optimizer.lr" in space and "data.batch_size" in space
     jobs = checked("-m", f"model={model}", "hydra/sweeper=optuna")
     assert (jobs.space, jobs.swept, jobs.overrides) == (space, list(space), [[f"model={model}"]])
 
 
-def test_the_spaces_are_those_of_the_networks() -> None:
+def test_every_search_space_belongs_to_a_network() -> None:
     assert choices("hydra/space") == choices("model")
     assert space_of("mlp")["model.dropout"] == "interval(0,0.5)" and space_of("none") == {}
 
@@ -167,7 +167,7 @@ def test_the_spaces_are_those_of_the_networks() -> None:
         *[("int(interval(1,5))", ["1", "5"]), ("range(1,4)", ["1", "2", "3"])],
     ],
 )
-def test_the_ends_of_a_space_are_what_a_job_can_get(text: str, expected: list[str]) -> None:
+def test_the_ends_of_a_space_are_the_extreme_values_or_all_choices(text: str, expected: list[str]) -> None:
     assert ends(OverridesParser.create().parse_override(f"key={text}")) == expected
 
 
@@ -179,7 +179,7 @@ def test_the_ends_of_a_space_are_what_a_job_can_get(text: str, expected: list[st
         ("tag(log,interval(0,1))", "key=tag(log,interval(0,1)) must be above 0 if it is logarithmic."),
     ],
 )
-def test_a_space_that_is_none_is_refused(text: str, message: str) -> None:
+def test_an_invalid_space_is_refused(text: str, message: str) -> None:
     with pytest.raises(BadInput) as error:
         ends(OverridesParser.create().parse_override(f"key={text}"))
     assert str(error.value) == message
@@ -194,5 +194,5 @@ def test_a_space_is_read_as_optunas_distributions() -> None:
     }
 
 
-def test_proposals_are_typed_readably() -> None:
+def test_proposals_become_readable_overrides() -> None:
     assert as_typed({"lr": 0.0123456, "size": 64, "model": "mlp"}) == ["lr=0.01235", "size=64", "model=mlp"]

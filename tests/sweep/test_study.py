@@ -12,7 +12,7 @@ HALVING = {"min_epochs": 1, "reduction_factor": 2}
 
 
 def trained(epoch: int, accuracy: float, *, stop: bool = False) -> Any:
-    """What is asked of a trainer at the end of an epoch."""
+    """The part of a trainer that the pruner uses at the end of an epoch."""
     strategy = SimpleNamespace(broadcast=lambda decision: decision or stop)
     metrics = {"val/acc": torch.tensor(accuracy)}
     settings: dict[str, Any] = {"callback_metrics": metrics, "strategy": strategy, "is_global_zero": not stop}
@@ -20,7 +20,7 @@ def trained(epoch: int, accuracy: float, *, stop: bool = False) -> Any:
 
 
 def epochs_of(journal: Path, number: int, accuracies: list[float]) -> int:
-    """How many epochs a trial is trained with these accuracies."""
+    """The number of epochs for which a trial with these accuracies is trained."""
     pruner = Pruner(str(journal), number, **HALVING)
     for epoch, accuracy in enumerate(accuracies):
         trainer = trained(epoch, accuracy)

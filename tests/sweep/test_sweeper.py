@@ -16,12 +16,12 @@ from src.sweep.plan import write_plan
 from tests.runs import ROOT
 from tests.sweeps import Sweep
 
-Jobs = list[list[str]]  # the overrides of each
+Jobs = list[list[str]]  # the overrides of each job
 DONE, DIED = ("completed", ""), ("failed", "its process died (RuntimeError)")
 
 
 def launches(folder: Path, run: Callable[[Jobs], list[Any]]) -> list[Jobs]:
-    """The jobs of each launch for the plan in a folder, with a launcher that runs them as a function does."""
+    """Sweeps the plan in a folder, with `run` as the launcher; returns the jobs of each launch."""
     ours, launch = sweeper.GridSweeper(), Mock(side_effect=lambda jobs, initial_job_idx: run(jobs))
     ours.config = OmegaConf.create({"hydra": {"sweep": {"dir": str(folder)}}})
     ours.launcher = Mock(launch=launch)
@@ -40,7 +40,7 @@ def begin(folder: Path) -> None:
 
 
 def dying(sweep: Sweep, number: str, deaths: int, *, at_once: bool = False) -> Callable[[Jobs], list[Any]]:
-    """Runs jobs one by one, and dies `times` times at the one with a number; begins one by one or all at once."""
+    """A launcher that runs jobs one by one and dies at one of them, `deaths` times; `at_once` begins all jobs first."""
     left = [RuntimeError("a worker process was killed")] * deaths
 
     def run(jobs: Jobs) -> list[Any]:
@@ -73,13 +73,13 @@ def test_the_launcher_gets_the_jobs_of_the_plan_each_with_its_folder(tmp_path: P
     assert (tmp_path / "multirun.yaml").exists()
 
 
-def test_where_nothing_is_left_nothing_is_launched(tmp_path: Path) -> None:
+def test_nothing_is_launched_if_no_job_is_left(tmp_path: Path) -> None:
     write_plan(Sweep(tmp_path, "lr=1,2").plan, tmp_path, launched=[])
     assert launches(tmp_path, lambda jobs: []) == []
 
 
 @pytest.mark.parametrize(("deaths", "last"), [(1, DONE), (9, DIED)])
-def test_a_job_whose_process_dies_is_launched_once_more_alone_and_the_others_go_on(
+def test_a_job_whose_process_dies_is_launched_once_more_alone_and_the_others_continue(
     deaths: int, last: tuple[str, str], tmp_path: Path
 ) -> None:
     found = launches(tmp_path, dying(Sweep(tmp_path, "lr=1,2,3,4"), "001", deaths))
@@ -87,13 +87,13 @@ def test_a_job_whose_process_dies_is_launched_once_more_alone_and_the_others_go_
     assert [len(jobs) for jobs in found] == [4, 2, 1]
 
 
-def test_jobs_beside_one_that_dies_have_not_failed(tmp_path: Path) -> None:
+def test_jobs_that_run_beside_one_that_dies_do_not_fail(tmp_path: Path) -> None:
     found = launches(tmp_path, dying(Sweep(tmp_path, "lr=1,2,3"), "001", 9, at_once=True))
     assert results(tmp_path) == [DONE, DIED, DONE]
     assert [len(jobs) for jobs in found] == [3, 1, 1, 1]
 
 
-def test_jobs_that_an_earlier_start_has_begun_have_not_died_now(tmp_path: Path) -> None:
+def test_jobs_that_only_an_earlier_start_had_begun_do_not_count_as_dead(tmp_path: Path) -> None:
     sweep = Sweep(tmp_path, "lr=1,2,3")
     for job in sweep.plan.jobs:
         begin(tmp_path / job.folder)
@@ -102,7 +102,7 @@ def test_jobs_that_an_earlier_start_has_begun_have_not_died_now(tmp_path: Path) 
     assert [len(jobs) for jobs in found] == [3, 2, 1]
 
 
-def test_where_jobs_have_ended_a_launcher_that_gives_up_is_used_again(tmp_path: Path) -> None:
+def test_a_launcher_that_gives_up_after_some_jobs_have_ended_is_used_again(tmp_path: Path) -> None:
     def end_one_and_give_up(jobs: Jobs) -> list[Any]:
         sweep.ends(int(folder_of(jobs[0])[:3]), {})
         raise RuntimeError("a job was cancelled")
@@ -112,13 +112,13 @@ def test_where_jobs_have_ended_a_launcher_that_gives_up_is_used_again(tmp_path: 
     assert results(tmp_path) == [DONE] * 3
 
 
-def test_a_launcher_that_cannot_start_anything_says_so_itself(tmp_path: Path) -> None:
+def test_the_error_of_a_launcher_that_cannot_start_any_job_is_raised(tmp_path: Path) -> None:
     Sweep(tmp_path, "lr=1,2")
     with pytest.raises(ConnectionError, match="no cluster"):
         launches(tmp_path, Mock(side_effect=ConnectionError("no cluster")))
 
 
-def test_what_kept_a_job_from_writing_its_result_is_written_for_it(tmp_path: Path) -> None:
+def test_the_error_that_kept_a_job_from_writing_its_result_becomes_the_result(tmp_path: Path) -> None:
     Sweep(tmp_path, "seed=1,2")
     launches(tmp_path, lambda jobs: [JobReturn(status=JobStatus.FAILED, _return_value=OSError("no locks here"))])
     assert results(tmp_path) == [("failed", "OSError: no locks here")]

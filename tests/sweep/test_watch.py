@@ -22,14 +22,14 @@ def wait_for(text: str, out: io.StringIO) -> None:
 
 
 def begin(sweep: Sweep, number: int, epochs: int) -> None:
-    """What a job has left of itself after some epochs."""
+    """Writes the curves of a job after some epochs."""
     folder = sweep.folder / sweep.plan.jobs[number].folder
     folder.mkdir(exist_ok=True)
     rows = [f"{epoch},0.5,0.6,0.5,0.{epoch}123456" for epoch in range(1, epochs + 1)]
     (folder / "metrics.csv").write_text("\n".join(["epoch,train/loss,train/acc,val/loss,val/acc", *rows]) + "\n")
 
 
-def test_each_job_that_ends_is_a_line_and_the_table_is_rewritten(tmp_path: Path) -> None:
+def test_each_job_that_ends_prints_a_line_and_the_table_is_rewritten(tmp_path: Path) -> None:
     sweep, out = Sweep(tmp_path, "data=x", "lr=1,2,3"), io.StringIO()
     with Watch(tmp_path, sweep.plan, sweep.plan.jobs, out=out):
         sweep.ends(1, {"val/acc": 0.9})
@@ -39,13 +39,13 @@ def test_each_job_that_ends_is_a_line_and_the_table_is_rewritten(tmp_path: Path)
         assert "1,,,,,,,unfinished" in (tmp_path / "results.csv").read_text()
         sweep.ends(0, "training diverged")
         wait_for("[2/3] lr=1   failed: training diverged   ", out)
-        sweep.ends(2, {"val/acc": 0.4})  # just before the end
+        sweep.ends(2, {"val/acc": 0.4})  # just before the sweep ends
     assert out.getvalue().splitlines()[-1].startswith("[3/3] lr=3   val acc 0.4000")
     assert "left" not in out.getvalue().splitlines()[-1]
     assert out.getvalue().count("\n") == 3 and "\r" not in out.getvalue()
 
 
-def test_on_a_terminal_a_line_shows_what_runs(tmp_path: Path) -> None:
+def test_on_a_terminal_the_last_line_shows_the_running_jobs(tmp_path: Path) -> None:
     sweep, out = Sweep(tmp_path, "lr=1,2"), Terminal()
     with Watch(tmp_path, sweep.plan, sweep.plan.jobs, out=out):
         begin(sweep, 0, epochs=2)
@@ -59,7 +59,7 @@ def test_on_a_terminal_a_line_shows_what_runs(tmp_path: Path) -> None:
     assert out.getvalue().endswith("\r\x1b[K")
 
 
-def test_what_an_earlier_start_has_left_is_no_news(tmp_path: Path) -> None:
+def test_results_of_an_earlier_start_are_not_reported_as_new(tmp_path: Path) -> None:
     sweep, out = Sweep(tmp_path, "lr=1,2,3"), io.StringIO()
     sweep.left({"val/acc": 0.9}, "gone")
     with Watch(tmp_path, sweep.plan, sweep.plan.jobs[1:], out=out) as watch:
@@ -80,7 +80,7 @@ def test_jobs_of_an_earlier_command_that_were_never_run_do_not_count(tmp_path: P
     assert [line[:10] for line in out.getvalue().splitlines()] == ["[1/2] lr=1", "[2/2] lr=4"]
 
 
-def test_the_time_left_is_that_of_the_whole_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_time_left_is_for_the_whole_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sweep = Sweep(tmp_path, "lr=1,2,3,4")
     watch = Watch(tmp_path, sweep.plan, sweep.plan.jobs, out=io.StringIO())
     clock = [100.0]
@@ -100,7 +100,7 @@ def test_durations_are_readable() -> None:
     assert [duration(seconds) for seconds in (7.4, 99, 100, 3000, 9000)] == ["7 s", "99 s", "2 min", "50 min", "2.5 h"]
 
 
-def test_a_run_without_curves_is_at_its_beginning(tmp_path: Path) -> None:
+def test_a_run_without_curves_is_at_epoch_0(tmp_path: Path) -> None:
     assert progress(tmp_path) == (0, "")
     (tmp_path / "metrics.csv").write_text("")
     assert progress(tmp_path) == (0, "")

@@ -71,6 +71,14 @@ def test_a_run_of_another_version_is_bad_input_and_runs_no_foreign_code(key: str
     assert not Path("canary").exists()
 
 
+def test_a_job_of_a_search_is_opened_without_its_pruner(run: Path) -> None:
+    changed(run, "pruner", {"_target_": "src.sweep.study.Pruner", "number": 3})
+    opened_run = opened(run)
+    assert "pruner" not in opened_run.settings
+    evaluation, _ = evaluated(opened_run, "test")
+    assert evaluation.reported["loss"] == opened_run.result["test/loss"]
+
+
 def test_a_config_without_a_needed_part_is_reported_as_another_version(run: Path) -> None:
     (run / ".hydra" / "config.yaml").write_text("model: {}\n")
     with pytest.raises(BadInput, match=OTHER_VERSION):

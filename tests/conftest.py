@@ -26,6 +26,18 @@ Compose = Callable[..., DictConfig]
 Patch = pytest.MonkeyPatch
 
 
+@pytest.fixture(scope="session", autouse=True)
+def conf_is_only_read() -> Iterator[None]:
+    """Fails if a test changes a file in conf/, which holds the digests of the data sets."""
+    before = contents_of(settings.CONF)
+    yield
+    assert contents_of(settings.CONF) == before, "a test has changed a file in conf/"
+
+
+def contents_of(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*.yaml"))}
+
+
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch: Patch) -> None:
     connect = socket.socket.connect

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from torchvision.datasets import CIFAR10
 
-from src.settings import choices, groups
+from src.files import load_yaml
+from src.settings import CONF, choices, groups
 from src.train import train
 from tests.conftest import Compose
 from tests.runs import SMALL
@@ -36,6 +38,13 @@ def test_every_network_trains_on_every_data_set(model: str, data: str, config: C
     result = train(config(*overrides), tmp_path)
     assert result.data_source == "synthetic"
     assert result.epochs == 1
+
+
+def test_the_digests_of_cifar10_are_the_official_ones() -> None:
+    """CI reads CIFAR-10 as image files, so only this test notices a wrong digest of the archive."""
+    facts = load_yaml(CONF / "data" / "cifar10.yaml")["facts"]
+    assert facts["archive_sha256"] == "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"
+    assert facts["digests"] == dict([*CIFAR10.train_list, *CIFAR10.test_list])
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -1,1 +1,1 @@
-"""Fast training steps. The only package that reaches into Lightning's training loop."""
+"""How training steps are computed: several in one step of Lightning, with fused gradients and chosen threads."""

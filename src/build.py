@@ -1,8 +1,6 @@
 """Builds objects from a config, and turns configs into plain settings."""
 
 from collections.abc import Mapping
-from functools import reduce
-from pathlib import Path
 from typing import Any, cast
 
 from hydra.errors import InstantiationException
@@ -10,8 +8,9 @@ from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from src import settings
-from src.errors import BadInput, DataError
-from src.files import load_yaml
+from src.errors import BadInput
+from src.files import in_one_line, load_yaml
+from src.settings import choices, updated
 
 
 def build(config: DictConfig | Mapping[str, Any], part: str, **arguments: Any) -> Any:
@@ -31,8 +30,30 @@ def build(config: DictConfig | Mapping[str, Any], part: str, **arguments: Any) -
         raise BadInput(f"{name} cannot be made: {' '.join(str(cause).split())}") from error
 
 
+def build_saved(part: str, saved: Mapping[str, Any], **arguments: Any) -> Any:
+    """Builds one part of a run from its saved settings, which are only data.
+
+    The class must be the `_target_` of a choice in conf/. Its arguments are plain values, or functions and classes that
+    conf/ names.
+
+    Raises:
+        BadInput: no choice names the class, or it refuses a value.
+    """
+    own = dict(saved)
+    target = own.pop("_target_", None)
+    if target not in [load_yaml(settings.CONF / part / f"{name}.yaml").get("_target_") for name in choices(part)]:
+        raise BadInput(f"{part} is not built by a class that conf/{part}/ names")
+    chosen = {name: named(f"{part}/{name}", own[name]) for name in settings.groups(part) if name in own}
+    try:
+        return get_object(str(target))(**own | chosen | arguments)
+    except (TypeError, ValueError, KeyError, AttributeError, RuntimeError) as error:
+        raise BadInput(f"{str(target).rpartition('.')[2]} cannot be made: {in_one_line(error)}") from error
+
+
 def named(group: str, name: str) -> Any:
     """The function or class of a choice: `named("model/loss", "huber")` is `src.networks.huber`."""
+    if name not in choices(group):
+        raise BadInput(f"unknown {group} {name!r}. Choices: {', '.join(choices(group))}.")
     return get_object(load_yaml(settings.CONF / group / f"{name}.yaml")["_target_"])
 
 
@@ -41,27 +62,6 @@ def as_dict(config: DictConfig) -> dict[str, Any]:
     return cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
 
 
-def saved_settings(path: Path) -> dict[str, Any]:
-    """Reads a saved config as nested plain dicts.
-
-    Raises:
-        DataError: the file cannot be read, or is not a config.
-    """
-    try:
-        config = OmegaConf.load(path)
-        if not isinstance(config, DictConfig):
-            raise TypeError("the file holds a list")
-        return as_dict(config)
-    except OSError as error:
-        raise DataError(f"could not read {path}: {error.strerror}.") from error
-    except Exception as error:  # the errors of YAML and OmegaConf have no common base
-        raise DataError(f"{path} is damaged ({type(error).__name__}).") from error
-
-
-def changed(config: DictConfig | Mapping[str, Any], changes: Mapping[str, Any]) -> DictConfig:
+def changed(config: DictConfig, changes: Mapping[str, Any]) -> DictConfig:
     """A copy of a config with new values; `changes` maps dotted keys to values."""
-    nested: dict[str, Any] = {}
-    for key, value in changes.items():
-        *parents, name = key.split(".")
-        reduce(lambda inner, parent: inner.setdefault(parent, {}), parents, nested)[name] = value
-    return cast(DictConfig, OmegaConf.merge(config, nested))
+    return cast(DictConfig, OmegaConf.merge(config, updated({}, changes)))

@@ -3,8 +3,10 @@
 import difflib
 import errno
 from collections.abc import Iterable
+from typing import Any
 
 SWEEP_HAD_FAILURES = 5
+MOST_LETTERS = 300  # of a value in a message
 NOBODY_READS = 128 + 13  # the exit code of a process killed by SIGPIPE
 
 
@@ -37,23 +39,38 @@ class Diverged(LabError):
 
 
 class CannotWrite(LabError):
-    """A file cannot be written, because the disk is full or the folder is not writable."""
+    """A file cannot be written, or there is no memory: the disk is full, the folder not writable, or a limit is set."""
 
     exit_code = 74
 
 
+MISSING = {errno.ENOENT, errno.ENOTDIR}
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-NOT_ALLOWED = {errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 def as_known(error: BaseException) -> LabError | None:
-    """The error to report: `error` itself, its cause (Hydra wraps exceptions) or a failed write; None if unexpected."""
+    """The error to report: `error` itself, its cause (Hydra wraps exceptions) or a file's; None if unexpected."""
     if isinstance(error, LabError):
         return error
-    if isinstance(error, OSError) and error.errno in NO_ROOM | NOT_ALLOWED:
+    if isinstance(error, MemoryError) or "failed to map segment" in str(error):  # the latter while torch is imported
+        return CannotWrite("this machine has too little memory, or a limit is set (see ulimit -v).")
+    if isinstance(error, OSError) and error.errno:
         what = error.filename or "a file"
+        if error.errno == errno.ENAMETOOLONG:
+            return BadInput(f"the name {shortened(str(what))} is too long. Type a shorter one.")
+        if error.errno in MISSING:
+            return DataError(f"{what} is missing ({error.strerror}). It may have been moved while it was in use.")
         return CannotWrite(f"could not write {what}: {error.strerror}. Make room, or set hydra.run.dir.")
     return as_known(error.__cause__) if error.__cause__ else None
+
+
+def must_be(key: str, rule: str, value: Any, *, example: str) -> BadInput:
+    """The error for a setting that breaks a rule."""
+    return BadInput(f"{key} must be {rule}, got {shortened(repr(value))}. Try {key}={example}.")
+
+
+def shortened(text: str) -> str:
+    return text if len(text) <= MOST_LETTERS else f"{text[:MOST_LETTERS]}..."
 
 
 def did_you_mean(word: str, known: Iterable[str], *, prefix: str = "") -> str:

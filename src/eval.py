@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any
 from src.command.frame import framed
 from src.command.key_values import one_of, own_and_others, parsed
 from src.errors import BadInput
-from src.files import typeable, write_json, writing
+from src.files import exclusive, typeable, write_json, writing
 from src.finished.find import find
 from src.finished.measure import evaluated
 from src.finished.reopen import FinishedRun, Rebuilt, opened
 from src.metrics import METRICS
+from src.run.records import LOCK_FILE
 from src.tables import as_text
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def class_line(measures: dict[str, Any]) -> list[str]:
 def save(evaluation: "Evaluation", run: FinishedRun, parts: Rebuilt, overrides: Sequence[str]) -> None:
     path = run.folder / FOLDER / evaluation.name / "result.json"
     content = evaluation.as_json() | {"data_source": parts.data.source, "settings": overrides}
-    with writing(path):
+    with writing(path), exclusive(run.folder / LOCK_FILE, f"writing into {run.folder.name}"):
         write_json(path, content)
     print(f"  saved        {typeable(path)}")
 
@@ -89,7 +90,7 @@ def draw(evaluation: "Evaluation", run: FinishedRun, parts: Rebuilt) -> None:
     from src.finished.gallery import draw_gallery
 
     folder = run.folder / FOLDER / evaluation.name / "figures"
-    with writing(folder):
+    with writing(folder), exclusive(run.folder / LOCK_FILE, f"writing into {run.folder.name}"):
         draw_gallery(folder, evaluation, parts, run)
     print(f"  figures      {typeable(folder)}")
 

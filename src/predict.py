@@ -110,7 +110,7 @@ def predictions(
         return [row_of(file, error, []) for file, error in found], None
     pixels = torch.stack([photo.pixels for photo in photos])
     loader = parts.data.batches_of(pixels)
-    scores: Any = parts.trainer.predict(parts.task, loader, ckpt_path=run.checkpoint, weights_only=True)
+    scores: Any = parts.trainer.predict(parts.task, loader)
     chances = probabilities(torch.cat([batch.cpu() for batch in scores]).float())
     best = iter(ranked(chances, parts.data.class_names, top=top))
     rows = [row_of(file, photo, [] if isinstance(photo, DataError) else next(best)) for file, photo in found]
@@ -147,7 +147,7 @@ def draw(run: FinishedRun, rows: Sequence[Row], pixels: "Tensor | None") -> Path
     assert pixels is not None, "every row is of an image"
     shown = pixels[:MAX_IMAGES_IN_PICTURE]
     titles = [f"{row['label']}\n{row['probability'] * 100:.1f} %" for row in rows[: len(shown)]]
-    path = run.folder / FOLDER / f"{time.strftime('%Y-%m-%d_%H-%M-%S')}.png"
+    path = run.folder / FOLDER / f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{os.getpid()}.png"
     title = f"{len(shown)} of {len(rows)} images as the network sees them: predicted label, its probability"
     with writing(path):
         figures.image_grid(shown, titles, title=title).savefig(path, dpi=100)

@@ -1,11 +1,15 @@
 """The choices in conf/, settings by dotted keys, and which settings results depend on."""
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
-NOT_RESULTS = {"resume", "retry_failed", "pruner", "figures", "graph"}  # results do not depend on these
+NOT_RESULTS = {"resume", "retry_failed", "force_resume", "pruner", "figures", "graph"}  # results do not depend on these
 
 
 def choices(group: str) -> list[str]:
@@ -32,6 +36,22 @@ def without_hydra(overrides: Sequence[str]) -> list[str]:
     return [text for text in overrides if not text.lstrip("+~").startswith(("hydra.", "hydra/"))]
 
 
+def updated(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of nested settings with new values; `changes` maps dotted keys to values."""
+    whole = deepcopy(dict(settings))
+    for key, value in changes.items():
+        *parents, name = key.split(".")
+        reduce(lambda inner, parent: inner.setdefault(parent, {}), parents, whole)[name] = value
+    return whole
+
+
+def fingerprint(settings: Mapping[str, Any]) -> str:
+    """A digest of the settings that must not change when a run is continued."""
+    others = {"trainer.devices", "trainer.max_epochs"}  # these two may change
+    results = {key: value for key, value in flat(settings).items() if is_result(key) and key not in others}
+    return hashlib.sha256(json.dumps(results, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
 def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Flattens nested settings to dotted keys: `{"optimizer.lr": 0.1}`."""
     found: dict[str, Any] = {}
@@ -39,3 +59,7 @@ def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         full = f"{prefix}{key}"
         found |= flat(value, f"{full}.") if isinstance(value, dict) and value else {full: value}
     return found
+
+
+def is_integer(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import Metric, MetricCollection
 
 from src.errors import BadInput, Diverged
+from src.files import in_one_line
 from src.metrics import METRICS
 from src.networks import Classifier
 from src.steps.executions import Batch, Execution, steps_of_fit
@@ -112,6 +113,8 @@ class ClassificationTask(LightningModule):
         super().__init__()
         self.network = network
         self.make_optimizer = optimizer
+        if optimizer:
+            self.new_optimizer()  # checks its settings now, before the images are read
         self.make_scheduler = scheduler
         self.cuda_graph = cuda_graph
         self.train_tally = Tally("train", num_classes=num_classes)
@@ -182,12 +185,17 @@ class ClassificationTask(LightningModule):
         self.log_dict(values | {"step": float(epoch)}, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
-        assert self.make_optimizer and self.make_scheduler, "a task without an optimizer only measures"
-        try:
-            optimizer = self.make_optimizer(self.network.parameters())
-        except (TypeError, ValueError) as error:
-            raise BadInput(f"the optimizer cannot be made: {error}.") from error
+        assert self.make_scheduler, "a task without an optimizer only measures"
+        optimizer = self.new_optimizer()
         scheduler = self.make_scheduler(optimizer, total_steps=steps_of_fit(self.trainer))
         if scheduler is None:
             return optimizer
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def new_optimizer(self) -> Optimizer:
+        """A new optimizer of the network's parameters. Raises BadInput if a setting is invalid."""
+        assert self.make_optimizer, "a task without an optimizer only measures"
+        try:
+            return self.make_optimizer(self.network.parameters())
+        except (TypeError, ValueError, IndexError, RuntimeError) as error:
+            raise BadInput(f"the optimizer cannot be made: {in_one_line(error)}.") from error

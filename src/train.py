@@ -19,8 +19,9 @@ from src.command.processes import end_distributed_run, settle_in_worker, share_w
 from src.finished.measure import draw_figures, draw_figures_of_best
 from src.metrics import METRICS, MONITOR
 from src.run.hyperparameters import hyperparameters
+from src.run.records import write_settings
 from src.run.result import RunFacts, RunResult, record, report
-from src.settings import flat, key_of
+from src.settings import fingerprint, flat, key_of
 from src.sweep.launchers import free_gpu, leaves_workers, requeues
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def train(cfg: DictConfig, run_dir: Path, *, quiet: bool = False, named: Mapping
     # Imported here, so that --help and a mistyped command do not wait for torch.
     from lightning import seed_everything
 
-    from src.run import checkpoints, epoch_logger, event_file, fit_state, history, logs, progress
+    from src.run import checkpoint_file, checkpoints, epoch_logger, event_file, fit_state, history, logs, progress
     from src.steps import executions, threads
     from src.task import ClassificationTask
 
@@ -50,22 +51,24 @@ def train(cfg: DictConfig, run_dir: Path, *, quiet: bool = False, named: Mapping
     network = build(cfg, "model", image_shape=data.image_shape, num_classes=data.num_classes)
     optimizer, scheduler = build(cfg, "optimizer"), build(cfg, "scheduler")
     task = ClassificationTask(network, data.num_classes, optimizer, scheduler, cuda_graph=cfg.cuda_graph)
-    work = network.num_parameters * data.images_per_step
-    threads.prepare_torch(cfg.threads, cfg.matmul_precision, multiply_adds=work)
+    multiply_adds = network.num_parameters * data.images_per_step
+    threads.prepare_torch(cfg.threads, cfg.matmul_precision, multiply_adds=multiply_adds)
 
-    rows = history.History(run_dir)
+    rows, best = history.History(run_dir), checkpoints.KeepBest(run_dir)
     events = event_file.EventFile(run_dir, rows)
     logger = epoch_logger.EpochLogger(rows, events, max_epochs=cfg.trainer.max_epochs, quiet=quiet)
-    state, best = fit_state.FitState(logger), checkpoints.KeepBest(run_dir)
-    callbacks = [checkpoints.RandomState(), best, checkpoints.KeepLast(run_dir, best), state, progress.Progress(quiet)]
-    callbacks += [build(cfg, "pruner")] if cfg.pruner else []
-    settings = {"callbacks": callbacks, "plugins": [checkpoints.WholeFiles()], "default_root_dir": str(run_dir)}
+    state = fit_state.FitState(logger, settings=fingerprint(as_dict(cfg)), force=cfg.force_resume)
+    callbacks = [checkpoints.RandomState(), best, checkpoints.KeepLast(run_dir, best), state]
+    callbacks += [progress.Progress(quiet), *([build(cfg, "pruner")] if cfg.pruner else [])]
+    settings = {"callbacks": callbacks, "plugins": [checkpoint_file.WholeFiles()], "default_root_dir": str(run_dir)}
     trainer: Trainer = build(cfg, "trainer", logger=logger, **settings)
 
     data.steps_per_execution = executions.steps_per_execution(cfg.steps_per_execution, trainer)
-    trainer.fit(task, data, ckpt_path=checkpoints.checkpoint_to_resume(run_dir), weights_only=True)
+    with checkpoints.restoring(run_dir, state) as earlier:
+        trainer.fit(task, data, ckpt_path=earlier, weights_only=True)
     best_row = rows.row_with(MONITOR, best.score)
-    trainer.test(task, data, ckpt_path=best.best_model_path, weights_only=True, verbose=False)
+    checkpoint_file.load_weights(task, best.path, way_out="Train again in a new folder.")
+    trainer.test(task, data, ckpt_path=best.path, weights_only=True, verbose=False)
     result = result_of(trainer, task, data, best_row, epochs=len(rows.rows), train_seconds=state.train_seconds)
     if named:
         events.add_hyperparameters(named, result.metrics, epoch=result.epochs)
@@ -115,7 +118,9 @@ def main(cfg: DictConfig) -> None:
     job = HydraConfig.get()
     run_dir, in_sweep = Path(job.runtime.output_dir), job.mode == RunMode.MULTIRUN
     launcher, overrides = job.launcher._target_, list(job.overrides.task)
-    named = hyperparameters(flat(as_dict(cfg)), choices=job.runtime.choices, typed=map(key_of, overrides))
+    settings = as_dict(cfg)
+    write_settings(run_dir, settings)
+    named = hyperparameters(flat(settings), choices=job.runtime.choices, typed=map(key_of, overrides))
     facts = RunFacts(run_dir, cfg.seed, overrides, quiet=in_sweep, may_be_requeued=in_sweep and requeues(launcher))
     work = partial(train, run_dir=run_dir, quiet=in_sweep, named=named)
     if in_sweep:

@@ -17,9 +17,10 @@ from PIL import Image
 from src import settings
 from src.command.compose import prepare_hydra
 from src.datasets import images, sources, synthetic
-from src.run.result import provenance
+from src.run.provenance import code, provenance
 from tests.data_files import facts, idx_files, pixels_of, python2_pickle, set_facts
 from tests.processes import Starter
+from tests.runs import SMALL, trained
 
 Captured = pytest.CaptureFixture[str]
 Compose = Callable[..., DictConfig]
@@ -55,7 +56,7 @@ def no_network(monkeypatch: Patch) -> None:
 @pytest.fixture(autouse=True)
 def nothing_read_yet() -> None:
     read = (sources.read, sources.fetch_failure, synthetic.generate, images.resized, images.resident)
-    for made_once in (*read, provenance):
+    for made_once in (*read, provenance, code):
         made_once.cache_clear()
 
 
@@ -168,3 +169,17 @@ def tiny_data(fashion_root: Path, cifar_images: Path) -> dict[str, list[str]]:
     words = ["data.sources=[${data.root}]", "data.cache=null", "data.val_size=9", "data.batch_size=8"]
     fashion, cifar = ([f"data.root={root}", *words] for root in (fashion_root, cifar_images))
     return {"fashion_mnist": fashion, "cifar2": cifar, "cifar10": cifar, "synthetic": []}
+
+
+@pytest.fixture(scope="session")
+def run_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trained run, copied by each test that needs one."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    trained(composed(*SMALL, "trainer.max_epochs=2"), folder)
+    return folder
+
+
+@pytest.fixture
+def run(run_once: Path, in_an_empty_folder: Path) -> Path:
+    shutil.copytree(run_once, "run")
+    return Path("run")

@@ -10,9 +10,13 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from src import settings
+from src.build import as_dict
 from src.command.jobs import Jobs, checked_jobs
 from src.errors import BadInput
-from src.files import write_json
+from src.files import load_yaml, write_json
+from src.run.records import CHOICES_FILE, write_settings
+from src.settings import choices
 from src.train import train
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -43,11 +47,19 @@ def refusal(*words: str) -> str:
 
 def trained(cfg: Any, folder: Path) -> dict[str, Any]:
     """Trains a run and writes the files that the command would write; returns its result."""
-    (folder / ".hydra").mkdir(parents=True)
-    OmegaConf.save(cfg, folder / ".hydra" / "config.yaml")
+    save_settings(cfg, folder)
     result = {"status": "completed", "seed": cfg.seed, **train(cfg, folder).as_json(), "git_commit": "c" * 40}
     write_json(folder / "metrics.json", result)
     return result
+
+
+def save_settings(cfg: Any, folder: Path) -> None:
+    """Writes the settings and choices of a run as its command does; `data` is recognized by its class."""
+    (folder / ".hydra").mkdir(parents=True, exist_ok=True)
+    write_settings(folder, as_dict(cfg))
+    targets = {load_yaml(settings.CONF / "data" / f"{name}.yaml").get("_target_"): name for name in choices("data")}
+    found = {"data": targets[cfg.data._target_], "model": "softmax"}
+    OmegaConf.save({"hydra": {"runtime": {"choices": found}}}, folder / CHOICES_FILE)
 
 
 def files(folder: Path) -> set[str]:

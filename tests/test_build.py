@@ -1,11 +1,12 @@
-from pathlib import Path
+from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
 from torch.nn import functional
 
-from src.build import as_dict, build, changed, saved_settings
-from src.errors import BadInput, DataError
+from src.build import as_dict, build, build_saved, changed
+from src.errors import BadInput
+from src.networks import huber
 from tests.conftest import Compose
 
 
@@ -27,7 +28,15 @@ def test_changed_returns_a_copy_with_updated_interpolations() -> None:
     assert as_dict(config)["data"] == {"root": "here", "sources": ["here"]}
 
 
-def test_a_config_file_that_holds_a_list_is_damaged(tmp_path: Path) -> None:
-    (tmp_path / "config.yaml").write_text("- 1\n")
-    with pytest.raises(DataError, match=r"config.yaml is damaged \(TypeError\)\.$"):
-        saved_settings(tmp_path / "config.yaml")
+def test_a_part_is_built_from_saved_settings_only_by_a_class_of_conf() -> None:
+    saved: dict[str, Any] = {"_target_": "src.networks.SoftmaxRegression", "loss": "huber"}
+    shape = {"image_shape": (1, 2, 2), "num_classes": 3}
+    assert build_saved("model", saved, **shape)._loss is huber
+    for target in ("os.system", "src.networks.OneLayer", "src.run.provenance.git", ["src.networks.MLP"], None):
+        with pytest.raises(BadInput, match="model is not built by a class that conf/model/ names"):
+            build_saved("model", saved | {"_target_": target}, **shape)
+    for loss in ("../../data/cifar10", "os.system", ["huber"], {"_target_": "os.system"}):
+        with pytest.raises(BadInput, match="unknown model/loss"):
+            build_saved("model", saved | {"loss": loss}, **shape)
+    with pytest.raises(BadInput, match=r"SoftmaxRegression cannot be made: .*heads"):
+        build_saved("model", saved | {"heads": 8}, **shape)

@@ -5,6 +5,7 @@ If a test here fails after an update, look at the function that it names.
 
 import ast
 import inspect
+import re
 from collections import UserList
 from collections.abc import Callable, Iterator
 from importlib import import_module, util
@@ -24,6 +25,7 @@ from src.command.argv import hydra_parser
 from src.datasets.loader import Shuffle
 from src.run.event_file import append_pictures, hparams_summaries
 from src.steps.optimizer_steps import step_counter
+from src.sweep.search import contains
 from src.sweep.study import attached
 from tests.runs import QUIET
 from tests.source import MODULES, functions
@@ -72,7 +74,9 @@ def check_set_epoch(fitted: Any) -> None:
 
 
 def check_load_state_dict(fitted: Any) -> None:
-    assert {"dirpath", "best_model_path"} <= ModelCheckpoint(monitor="x").state_dict().keys()
+    restored = {"best_model_score", "best_model_path", "kth_best_model_path", "kth_value", "best_k_models"}
+    assert restored <= vars(ModelCheckpoint(monitor="x")).keys()
+    assert restored <= {*re.findall(r"self\.(\w+) = ", inspect.getsource(ModelCheckpoint.load_state_dict))}
 
 
 def check_quiet_lightning(fitted: Any) -> None:
@@ -111,6 +115,11 @@ def check_attached(fitted: Any) -> None:
     study = pytest.importorskip("optuna").create_study()
     study.ask()
     assert attached(study, 0).number == 0
+
+
+def check_contains(fitted: Any) -> None:
+    choices = pytest.importorskip("optuna").distributions.CategoricalDistribution(["a", "b"])
+    assert contains(choices, "a") and not contains(choices, "c")
 
 
 def package(name: str) -> Any:

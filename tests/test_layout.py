@@ -26,8 +26,8 @@ ROOMS = {"command", "datasets", "finished", "run", "steps", "sweep"}
 KNOW_HYDRA = {"src.build", "src.sweep.sweeper", "src.sweep.search"}  # besides the commands and command/
 COMMANDS = {f"src.{name}" for name in FLOORS[-1]}
 TESTED_ELSEWHERE = {  # by the tests of the modules that use them
-    *("errors", "facts", "images", "synthetic", "metrics", "logs"),
-    *("transfer", "image_data", "optimizer_steps", "grid_figure", "frame", "processes", "resume", "saved_runs"),
+    *("errors", "facts", "images", "synthetic", "metrics", "logs", "data_rules", "devices", "transfer", "image_data"),
+    *("optimizer_steps", "grid_figure", "frame", "processes", "resume", "saved_runs"),
 }
 
 

@@ -98,9 +98,9 @@ def test_the_command_writes_exactly_these_files(tmp_path: Path) -> None:
     (run_dir,) = (tmp_path / "outputs" / "runs").glob("*/*")
     (events,) = run_dir.glob("events.out.tfevents.*")
     assert files(run_dir) == {
-        *(".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml", ".hydra/lock"),
-        *("checkpoints/best.ckpt", "checkpoints/last.ckpt"),
-        *("metrics.csv", "metrics.json", "train.log", events.name),
+        *(".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml"),
+        *("checkpoints/best.ckpt", "checkpoints/last.ckpt", "checkpoints/previous.ckpt"),
+        *(".hydra/starts.json", ".hydra/lock", ".lock", "metrics.csv", "metrics.json", "train.log", events.name),
     }
     metrics = json.loads((run_dir / "metrics.json").read_text())
     assert (metrics["status"], metrics["overrides"]) == ("completed", [*SMALL, "model=mlp", "trainer.max_epochs=2"])

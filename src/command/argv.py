@@ -39,7 +39,7 @@ def parse(words: Sequence[str]) -> Typed:
     folder in `resume=FOLDER` is quoted, because its name may have characters such as `=` and `,`.
     """
     flags = vars(hydra_parser().parse_intermixed_args(list(words)))
-    overrides = [quoted_resume(word) for word in flags.pop("overrides")]
+    overrides = [as_override(word) for word in flags.pop("overrides")]
     if flags["config_path"]:
         flags["config_path"] = str(Path(flags["config_path"]).resolve())
     return Typed(list(words), flags, overrides)
@@ -55,7 +55,10 @@ def hydra_parser() -> argparse.ArgumentParser:
     return get_args_parser()
 
 
-def quoted_resume(word: str) -> str:
+def as_override(word: str) -> str:
+    """Turns a typed word into an override. `resume.force` becomes `force_resume`: `resume` has no inner keys."""
+    if word.startswith("resume.force="):
+        return word.replace("resume.force", "force_resume", 1)
     folder = Path(word.removeprefix("resume="))
     return folder_override("resume", folder) if word.startswith("resume=") and folder.is_dir() else word
 

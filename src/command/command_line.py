@@ -7,19 +7,22 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from src import settings
 from src.command.argv import LEAVES_NO_FILES, Typed, folder_override, hand_over, parse
 from src.command.compose import prepare_hydra
-from src.command.frame import reported
+from src.command.frame import ready_output, reported
 from src.command.jobs import Jobs, checked_jobs
 from src.command.output_folder import claim
-from src.command.processes import is_helper_process, quiet_workers, stop_on_signals
+from src.command.processes import is_helper_process, set_environment, stop_on_signals
 from src.command.resume import Claim
 from src.errors import SWEEP_HAD_FAILURES, BadInput
-from src.files import load_yaml, typeable
-from src.run.result import outcome, read_result
+from src.files import in_one_line, load_yaml, typeable
+from src.run.records import read_result
+from src.run.result import outcome
 from src.sweep.plan import read_plan, status, write_plan
 from src.sweep.report import report_sweep
 
@@ -37,7 +40,8 @@ def run_command(
         after_sweep: called with the folder of a sweep that has ended.
     """
     stop_on_signals()
-    quiet_workers()
+    ready_output()
+    set_environment()
     return reported(lambda: answer(parse(words), run, share, after_sweep))
 
 
@@ -61,7 +65,10 @@ def answer(typed: Typed, run: Task, share: Task, after_sweep: Callable[[Path], A
 def with_hydra(task: Task, words: Sequence[str]) -> int:
     """Starts Hydra, which composes the config and calls the task, or starts a sweeper that does."""
     prepare_hydra()
-    hand_over(hydra.main(version_base="1.3", config_path=str(settings.CONF), config_name="config")(task), words)
+    try:
+        hand_over(hydra.main(version_base="1.3", config_path=str(settings.CONF), config_name="config")(task), words)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise BadInput(in_one_line(error)) from error
     return 0
 
 

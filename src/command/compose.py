@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from copy import deepcopy
 from functools import cache
 from itertools import product
+from math import ceil, isfinite, prod
 from pathlib import Path
 
 from hydra import compose
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, RangeSweep
 from hydra.errors import HydraException
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
@@ -20,10 +21,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from src import settings
 from src.build import as_dict
-from src.errors import BadInput, did_you_mean
+from src.errors import BadInput, did_you_mean, shortened
 from src.rules import check
 from src.sweep.launchers import jobs_at_once
 
+MOST_JOBS = 100_000  # of a sweep
 PASSED_BY_CODE = {
     *("image_shape", "num_classes", "params", "optimizer", "total_steps", "facts"),
     *("logger", "callbacks", "plugins", "default_root_dir"),
@@ -61,10 +63,10 @@ class Composer:
     def _parse(self, text: str) -> Override:
         try:
             return self.parser.parse_overrides([text])[0]
-        except HydraException as error:
-            key, equals, value = text.partition("=")
+        except (HydraException, ValueError, RecursionError) as error:  # a number may have too many digits
+            key, equals, value = shortened(text).partition("=")
             hint = f"""Quote the value: '{key}="{value}"'.""" if equals else "Write key=value."
-            raise BadInput(f"cannot read the override {text!r}. {hint}") from error
+            raise BadInput(f"cannot read the override {shortened(text)!r}. {hint}") from error
 
     def _choices(self, group: str) -> list[str]:
         """The names to choose from; empty if there is no such group."""
@@ -99,6 +101,8 @@ class Composer:
         """The overrides of each job, in Hydra's order: the last key changes fastest."""
         parsed = map(self.parse, overrides)
         values = {override.get_key_element(): self.values(override, is_sweep=is_sweep) for override in parsed}
+        if (count := prod(map(len, values.values()))) > MOST_JOBS:
+            raise BadInput(f"a sweep must have at most {MOST_JOBS:,} jobs, got {count:,}. Name fewer values.")
         jobs = [list(job) for job in product(*values.values())]  # if a key is typed twice, the last one counts
         if not jobs:
             raise BadInput(f"no job matches {' '.join(overrides)}. Name at least one value for each key.")
@@ -114,6 +118,8 @@ class Composer:
             raise BadInput(
                 f"{override.input_line} is a range without steps. Try key=0.01,0.1, or hydra/sweeper=optuna."
             )
+        if (count := num_values(override)) > MOST_JOBS:
+            raise BadInput(f"{override.input_line} has {count:,} values, at most {MOST_JOBS:,}. Name fewer values.")
         return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
 
     def part_choices(self, overrides: Sequence[str]) -> tuple[str, ...]:
@@ -175,6 +181,21 @@ class Composer:
         hint = f" Did you mean {same_name[0]}?" if same_name else did_you_mean(key, known + groups)
         siblings = [full for full in known if full.startswith(f"{group}.")] or [*groups, "seed"]
         return f"unknown key {key!r}.{hint} Known here: {', '.join(siblings)}."
+
+
+def num_values(override: Override) -> int:
+    """Counts the values of a range without creating them; 0 for other overrides.
+
+    Raises:
+        BadInput: a bound or the step of a range is missing or not finite, or the step is 0.
+    """
+    value = override.value()
+    if not isinstance(value, RangeSweep):
+        return 0
+    start, stop, step = value.start or 0, value.stop, value.step
+    if stop is None or not step or not all(map(isfinite, (start, stop, step))):
+        raise BadInput(f"{override.input_line} is not a range with numbers and a step. Try key=range(1,4).")
+    return max(0, ceil((stop - start) / step))
 
 
 def known_keys(config: DictConfig, prefix: str = "") -> list[str]:

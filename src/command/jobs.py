@@ -4,16 +4,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
-from hydra import initialize_config_dir
+from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.singleton import Singleton
+from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
+from omegaconf.errors import OmegaConfBaseException
 
 from src import settings
 from src.build import as_dict
 from src.command.compose import Composer, prepare_hydra
-from src.errors import BadInput
+from src.errors import BadInput, must_be
+from src.files import in_one_line
 from src.settings import NOT_RESULTS, without_hydra
 from src.sweep.launchers import check_launcher, check_one_process, threads_of
 from src.sweep.search import ends, space_of
@@ -51,23 +56,45 @@ def checked_jobs(
         BadInput: an override is unknown or invalid.
     """
     prepare_hydra()
+    try:
+        with initialize_config_dir(config_dir=str(Path(config_path or settings.CONF).resolve()), version_base="1.3"):
+            if config_dir:
+                overrides = [f"hydra.searchpath=['file://{Path(config_dir).resolve()}']", *overrides]
+            return jobs_of(overrides, multirun=multirun, config_name=config_name or "config")
+    except (HydraException, OmegaConfBaseException) as error:
+        raise BadInput(f"{in_one_line(error)}.") from error
+
+
+def jobs_of(overrides: Sequence[str], *, multirun: bool, config_name: str) -> Jobs:
+    """The checked jobs of some overrides, with Hydra ready to compose them."""
     hydra = [text for text in overrides if text not in without_hydra([text])]
-    with initialize_config_dir(config_dir=str(Path(config_path or settings.CONF).resolve()), version_base="1.3"):
-        if config_dir:
-            overrides = [f"hydra.searchpath=['file://{Path(config_dir).resolve()}']", *overrides]
-        searchpath = [text for text in overrides if text.startswith("hydra.searchpath=")]
-        composer = Composer(GlobalHydra.instance().config_loader(), config_name or "config", searchpath)
-        constants = [text for text in overrides if not composer.parse(text).is_sweep_override()]
-        _, whole = composer.base(composer.part_choices(constants))
-        if not (multirun or whole.hydra.mode == RunMode.MULTIRUN):
-            return grid(composer, overrides, whole, hydra, is_sweep=False)
-        launcher = as_dict(whole.hydra.launcher)
-        check_launcher(whole.hydra.runtime.choices["hydra/launcher"], launcher)
-        params = threads_of(launcher) | dict(whole.hydra.sweeper.get("params") or {})
-        overrides = [*(f"{key}={value}" for key, value in params.items()), *overrides]
-        if whole.hydra.sweeper._target_.endswith(".OptunaSweeper"):
-            return search(composer, overrides, whole, hydra)
-        return grid(composer, overrides, whole, hydra, is_sweep=True)
+    searchpath = [text for text in overrides if text.startswith("hydra.searchpath=")]
+    composer = Composer(GlobalHydra.instance().config_loader(), config_name, searchpath)
+    constants = [text for text in overrides if not composer.parse(text).is_sweep_override()]
+    _, whole = composer.base(composer.part_choices(constants))
+    if not isinstance(whole.hydra.verbose, bool | str | ListConfig):
+        raise must_be("hydra.verbose", "true, false or names of loggers", whole.hydra.verbose, example="true")
+    if not (multirun or whole.hydra.mode == RunMode.MULTIRUN):
+        return grid(composer, overrides, whole, hydra, is_sweep=False)
+    launcher = as_dict(whole.hydra.launcher)
+    check_launcher(whole.hydra.runtime.choices["hydra/launcher"], launcher)
+    params = threads_of(launcher) | dict(whole.hydra.sweeper.get("params") or {})
+    overrides = [*(f"{key}={value}" for key, value in params.items()), *overrides]
+    if whole.hydra.sweeper._target_.endswith(".OptunaSweeper"):
+        return search(composer, overrides, whole, hydra)
+    return grid(composer, overrides, whole, hydra, is_sweep=True)
+
+
+def data_in_conf(name: str) -> dict[str, Any]:
+    """The settings of a data set in conf/data/, not checked."""
+    prepare_hydra()
+    of_a_running_job = Singleton.get_state()
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(config_dir=str(settings.CONF), version_base="1.3"):
+            return dict(as_dict(compose("data", [f"data={name}"]))["data"])
+    finally:
+        Singleton.set_state(of_a_running_job)
 
 
 def grid(composer: Composer, overrides: Sequence[str], whole: DictConfig, hydra: list[str], *, is_sweep: bool) -> Jobs:

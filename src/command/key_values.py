@@ -6,7 +6,7 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
-from src.errors import BadInput, did_you_mean
+from src.errors import BadInput, did_you_mean, shortened
 
 WITHOUT_A_DOT = ("threads", "matmul_precision")  # keys of a run that may be overridden
 
@@ -39,8 +39,8 @@ def parsed(overrides: Sequence[str]) -> dict[str, Any]:
     for text in overrides:
         try:
             (override,) = OverridesParser.create().parse_overrides([text])
-        except HydraException as error:
-            raise BadInput(f"cannot read the override {text!r}. Write key=value.") from error
+        except (HydraException, ValueError, RecursionError) as error:
+            raise BadInput(f"cannot read the override {shortened(text)!r}. Write key=value.") from error
         if override.is_sweep_override() or override.is_delete() or override.is_add():
             raise BadInput(f"cannot use the override {text!r} here. Write key=value, with one value.")
         found[override.key_or_group] = override.value()

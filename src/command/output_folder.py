@@ -8,7 +8,7 @@ from pathlib import Path
 from src.build import as_dict
 from src.command.compose import wanted_folder
 from src.command.jobs import Jobs
-from src.command.resume import Claim, Request, hold, resumed
+from src.command.resume import CLAIM_FILE, Claim, Request, hold, resumed
 from src.errors import BadInput
 from src.settings import NOT_RESULTS, flat, key_of
 from src.sweep.plan import Plan, as_name, new_job, new_plan
@@ -34,13 +34,16 @@ def requested(jobs: Jobs) -> Request:
     if any(text.startswith("hydra.sweep.subdir=") for text in jobs.hydra):
         raise BadInput("hydra.sweep.subdir cannot be set: jobs are found by their number. Try hydra.sweep.dir instead.")
     key, first = "hydra.sweep.dir" if jobs.is_sweep else "hydra.run.dir", jobs.configs[0]
+    if first.force_resume and first.resume == "never":
+        raise BadInput("resume.force=true is for a run or sweep that is continued. Add resume=auto.")
     if first.retry_failed and first.resume == "never":
         raise BadInput("retry_failed=true is for a run or sweep that is continued. Add resume=auto.")
     return Request(
         plan_of(jobs),
         jobs.is_sweep,
-        resume=first.resume,
+        resume=str(first.resume),
         retry_failed=first.retry_failed,
+        force=first.force_resume,
         key=key,
         wanted=wanted_folder(jobs.whole, key),
         is_typed=any(text.startswith(f"{key}=") for text in jobs.hydra),
@@ -62,7 +65,9 @@ def claim_new(request: Request, typed: Sequence[str]) -> Claim:
     else:
         wanted = request.wanted if request.is_sweep else with_overrides(request.wanted, typed)
         folder = make_new(wanted, request.key)
-    held = hold(folder) if request.is_sweep else None
+    held = hold(folder)
+    if request.is_typed and not is_new(folder, resumes=request.resume != "never"):  # taken while this process looked
+        raise must_be_new(folder, request.key)
     return Claim(folder, request.plan, request.plan.jobs, request.plan.num_trials or len(request.plan.jobs), held)
 
 
@@ -85,17 +90,26 @@ def make_new(wanted: Path, key: str) -> Path:
 
 def make_typed(folder: Path, key: str, *, resumes: bool) -> Path:
     """Creates the typed folder, which must be new or empty; with `resumes`, files of a start killed early may exist."""
-    left = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-    if folder.is_dir() and (not left or (resumes and all(name.startswith(LEFT_BY_A_KILLED_START) for name in left))):
+    if folder.is_dir() and is_new(folder, resumes=resumes):
         if not os.access(folder, os.W_OK):
             raise BadInput(f"cannot write to {folder} (permission denied). Try another {key}.")
         return folder
     try:
         make(folder, key)
     except FileExistsError as error:
-        rule = f"{key} must be a new or empty folder"
-        raise BadInput(f"{rule}, got {str(folder)!r}. Try {key}={folder}_2, or add resume=auto.") from error
+        raise must_be_new(folder, key) from error
     return folder
+
+
+def is_new(folder: Path, *, resumes: bool) -> bool:
+    """Whether a folder holds nothing; with `resumes`, files of a start killed early may exist."""
+    names = [path.name for path in folder.iterdir() if path.name != CLAIM_FILE]
+    return not names or (resumes and all(name.startswith(LEFT_BY_A_KILLED_START) for name in names))
+
+
+def must_be_new(folder: Path, key: str) -> BadInput:
+    rule = f"{key} must be a new or empty folder"
+    return BadInput(f"{rule}, got {str(folder)!r}. Try {key}={folder}_2, or add resume=auto.")
 
 
 def make(folder: Path, key: str) -> None:

@@ -4,7 +4,9 @@ The only place that reads or sets environment variables:
 
   variable          set by                what it decides
   RANK, LOCAL_RANK  Lightning, torchrun   above 0: this process helps with a distributed run
-  PYTHONWARNINGS    quiet_workers         which warnings the worker processes of a launcher show
+  MASTER_ADDR, ...  Lightning, torchrun   where the processes of such a run meet
+  HYDRA_FULL_ERROR  set_environment       makes Hydra raise errors; the command reports them
+  PYTHONWARNINGS    set_environment       which warnings the worker processes of a launcher show
 
 torch itself reads OMP_NUM_THREADS, the largest number of CPU threads.
 """
@@ -19,7 +21,7 @@ from functools import cache
 from types import FrameType
 from typing import Any, NoReturn
 
-from src.errors import LabError, Stopped
+from src.errors import BadInput, LabError, Stopped
 
 SECONDS_BETWEEN_LOOKS = 1.0
 SECONDS_FOR_HELPERS = 30.0
@@ -41,8 +43,12 @@ def end_with_reader() -> None:
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 
 
-def quiet_workers() -> None:
-    """Silences in workers the warning that `prepare_hydra` silences here: there it comes before our code runs."""
+def set_environment() -> None:
+    """Lets Hydra raise errors instead of printing them, and silences a warning in workers.
+
+    `prepare_hydra` silences that warning here; in a worker it comes before our code runs.
+    """
+    os.environ["HYDRA_FULL_ERROR"] = "1"
     before = os.environ.get("PYTHONWARNINGS")
     ours = "ignore::UserWarning:multiprocessing.process"
     if ours not in (before or ""):
@@ -74,8 +80,20 @@ def end_with_parent() -> None:
 
 
 def is_helper_process() -> bool:
-    """Whether this process was started to share the work of a distributed run."""
-    return any(int(os.environ.get(name, 0)) > 0 for name in ("RANK", "LOCAL_RANK"))
+    """Whether this process was started to share the work of a distributed run.
+
+    Raises:
+        BadInput: a rank is not a number, or a rank above 0 is set without MASTER_ADDR and MASTER_PORT.
+    """
+    ranks = {name: os.environ[name] for name in ("RANK", "LOCAL_RANK") if name in os.environ}
+    for name, rank in ranks.items():
+        if not rank.isdecimal():
+            raise BadInput(f"the environment variable {name} must be a number, got {rank!r}. Try unset {name}.")
+    helps = any(int(rank) > 0 for rank in ranks.values())
+    if helps and not {"MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys():
+        name = min(ranks)
+        raise BadInput(f"{name} is set, but MASTER_ADDR is not: this is no distributed run. Try unset {name}.")
+    return helps
 
 
 def share_work(work: Callable[[], Any]) -> None:

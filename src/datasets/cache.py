@@ -2,16 +2,19 @@
 
 import json
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy
 import torch
 
 from src.datasets.images import Images, OfficialSets
 from src.errors import NO_ROOM, CannotWrite
-from src.files import exclusive, whole
+from src.files import exclusive, open_regular, whole
 
+MOST_FACTS_BYTES = 1 << 20
 log = logging.getLogger(__name__)
 
 
@@ -60,17 +63,27 @@ def load_split(path: Path, stamp: str, report: Callable[[str], None] = log.debug
     """The images of one split, and their source."""
     try:
         # Arrays only, no pickles. The file is a zip archive, and zipfile verifies the CRC-32 of every member.
-        with path.open("rb") as file, numpy.load(file, allow_pickle=False) as arrays:
+        with open_regular(path) as file, numpy.load(file, allow_pickle=False) as arrays:
+            check_size(arrays.zip, num_bytes=os.fstat(file.fileno()).st_size)
             facts = json.loads(str(arrays["facts"]))
             if facts["stamp"] != stamp:
                 return None
             images = Images(torch.from_numpy(arrays["pixels"]), torch.from_numpy(arrays["labels"]))
+            if images.pixels.dtype != torch.uint8 or images.labels.shape != images.pixels.shape[:1]:
+                raise ValueError("its arrays are not images and labels")
     except OSError:
         return None
     except Exception as error:  # a damaged archive fails in many ways
         report(f"{path} is damaged ({error}) and is made again")
         return None
     return images, facts["source"]
+
+
+def check_size(archive: ZipFile, *, num_bytes: int) -> None:
+    """Refuses an archive whose members are together larger than its file, as in a compressed archive."""
+    sizes = {member.filename: member.file_size for member in archive.infolist()}
+    if sum(sizes.values()) > num_bytes or sizes.get("facts.npy", 0) > MOST_FACTS_BYTES:
+        raise ValueError("its members are larger than its file")
 
 
 def save(folder: Path, name: str, stamp: str, sets: OfficialSets) -> None:

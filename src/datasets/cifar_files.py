@@ -86,6 +86,8 @@ class CifarFiles:
             path = folder / name
             if not path.is_file():
                 raise DataError(f"{path} is missing. {way_out}")
+            if path.stat().st_size > MOST_MEMBER_BYTES:
+                raise DataError(f"{path} is damaged: it has more than {MOST_MEMBER_BYTES:,} bytes. {way_out}")
             content = path.read_bytes()
             found = hashlib.md5(content, usedforsecurity=False).hexdigest()
             if found != self.md5[name]:
@@ -96,8 +98,11 @@ class CifarFiles:
 
     def read_archive(self, path: Path, class_names: tuple[str, ...]) -> OfficialSets:
         """Reads the batches in memory: nothing is unpacked to disk, and other members are ignored."""
-        content = path.read_bytes()
+        num_bytes = path.stat().st_size  # a sparse file may claim more than there is memory
+        content = path.read_bytes() if num_bytes <= self.data_set.archive_bytes else b""
         try:
+            if not content:
+                raise DataError(f"it has {num_bytes:,} bytes, expected {self.data_set.archive_bytes:,}")
             self.check_digest(hashlib.sha256(content).hexdigest(), len(content))
         except DataError as error:
             way_out = (

@@ -51,3 +51,7 @@ def generated(*, num_classes: int, channels: int, size: int, train_per_class: in
         train_per_class=train_per_class,
         test_per_class=test_per_class,
     )
+
+
+def is_address(source: str) -> bool:
+    return source.startswith(("http://", "https://"))

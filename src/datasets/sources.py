@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from src.datasets.cache import load_or_make
-from src.datasets.facts import DataSet
+from src.datasets.facts import DataSet, is_address
 from src.datasets.images import OfficialSets
 from src.errors import DataError
 
@@ -85,10 +85,6 @@ def cache_name(data_set: DataSet, class_names: tuple[str, ...]) -> str:
     """`cifar-10_airplane+bird`, or the data set's name alone if all classes are kept in their order."""
     selection = "" if class_names == data_set.class_names else "_" + "+".join(class_names).replace(" ", "-")
     return data_set.name.lower() + selection
-
-
-def is_address(source: str) -> bool:
-    return source.startswith(("http://", "https://"))
 
 
 def find(reader: Reader, class_names: tuple[str, ...], *, sources: Sequence[str], root: Path) -> Copy | None:

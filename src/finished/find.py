@@ -6,7 +6,7 @@ from pathlib import Path
 from src.errors import BadInput, DataError
 from src.files import typeable
 from src.metrics import MONITOR
-from src.run.result import CONFIG_FILE, METRICS_FILE
+from src.run.records import CONFIG_FILE
 from src.sweep.leaderboard import leaderboard
 from src.sweep.plan import PLAN_FILE
 from src.sweep.saved_runs import SavedRun, read_runs
@@ -31,7 +31,7 @@ def find(word: str, *, data: str | None = None) -> Path:
         completed = [run for run in read_runs(OUTPUTS) if run.completed]
         if not completed:
             raise DataError(f"run={word}: there is no completed run in {OUTPUTS}/. Train one: python -m src.train")
-        newest = max(completed, key=lambda run: (run.folder / METRICS_FILE).stat().st_mtime)
+        newest = max(completed, key=lambda run: run.ended)
         return best_of(completed, data) if word == "best" else newest.folder
     if (folder / PLAN_FILE).is_file():
         return best_job(folder)

@@ -14,7 +14,7 @@ from src.finished.evaluation import Evaluation
 from src.finished.reopen import FinishedRun, Rebuilt
 from src.networks import MLP, Classifier, OneLayer, SoftmaxRegressionScratch
 from src.run.history import read_rows
-from src.run.result import EXAMPLES
+from src.run.records import EXAMPLES
 
 NUM_EXAMPLES = 10
 NUM_IMAGES = 40  # in a picture of images or of filters

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from src.errors import LabError
-from src.files import load_yaml, typeable
+from src.files import typeable
 from src.finished.reopen import FinishedRun, Rebuilt, opened, rebuilt
 from src.metrics import METRICS
 from src.run import logs
-from src.run.result import CONFIG_FILE, FIGURES
+from src.run.records import FIGURES
 from src.sweep.leaderboard import leaderboard
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def evaluated(run: FinishedRun, split: str) -> tuple["Evaluation", Rebuilt]:
     keep = KeepScores()
     parts = rebuilt(run, keep)
     measure: Callable[..., Any] = parts.trainer.validate if split == "val" else parts.trainer.test
-    measure(parts.task, parts.data, ckpt_path=run.checkpoint, weights_only=True, verbose=False)
+    measure(parts.task, parts.data, verbose=False)
     reported = {name: parts.trainer.callback_metrics[f"{split}/{name}"].item() for name in ("loss", *METRICS)}
     data = parts.data
     return Evaluation(split, data.splits[split], data.class_names, keep.scores(), reported), parts
@@ -56,7 +56,7 @@ def draw_figures(folder: Path) -> bool:
 def draw_figures_of_best(sweep_dir: Path) -> None:
     """Draws the figures of a sweep's best job, if its `figures` setting asks for them."""
     entries = leaderboard([sweep_dir]).completed
-    if entries and load_yaml(entries[0].best.folder / CONFIG_FILE).get("figures"):
+    if entries and entries[0].best.settings.get("figures"):
         folder = entries[0].best.folder
         if draw_figures(folder):
             print(f"  figures      {typeable(folder / FIGURES)}")

@@ -3,10 +3,14 @@
 A run whose folder has a last.ckpt continues from it, and ends as if it had never been interrupted.
 """
 
-import io
+import filecmp
+import logging
 import os
 import random
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import isfinite
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,52 +18,73 @@ import numpy
 import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
-from lightning.pytorch.plugins import TorchCheckpointIO
+from torch import Tensor
 
-from src.errors import BadInput, DataError
-from src.files import whole
+from src.errors import BadInput, DataError, LabError
+from src.files import in_one_line, typeable, whole
 from src.metrics import MONITOR
-from src.run.result import BEST_CHECKPOINT, LAST_CHECKPOINT
+from src.run.checkpoint_file import load
+from src.run.history import read_rows
+from src.run.records import BEST_CHECKPOINT, CURVES_FILE, LAST_CHECKPOINT, PREVIOUS_CHECKPOINT
+
+CHANGED_BY_TRAINING = {  # by optimizers and schedulers
+    *("lr", "momentum", "betas", "last_epoch", "_step_count", "_last_lr", "_get_lr_called_within_step", "_is_initial"),
+}
+log = logging.getLogger(__name__)
 
 
 def checkpoint_to_resume(run_dir: Path) -> Path | None:
-    """The checkpoint that a run continues from; None if no earlier start has left one."""
-    path = run_dir / LAST_CHECKPOINT
-    if not path.exists():
-        return None
-    load(path, way_out="Delete it to start this run again.")
-    return path
+    """The newest undamaged checkpoint, from which the run continues; None for a new run.
 
-
-def load(path: Path, *, way_out: str) -> dict[str, Any]:
-    """Loads a checkpoint: tensors, numbers and text. Nothing in the file is executed.
+    If last.ckpt is damaged, previous.ckpt takes its place.
 
     Raises:
-        DataError: the file is missing or cannot be read; the message ends with `way_out`.
+        DataError: every checkpoint is damaged or missing, although epochs were trained, or Lightning made one.
     """
+    for path in run_dir.glob("hpc_ckpt_*"):  # on Slurm, Lightning would continue from it
+        name = typeable(path)
+        raise DataError(f"{name} is not a file of this project, which continues from {LAST_CHECKPOINT}. Remove it.")
+    last, previous, best = (run_dir / name for name in (LAST_CHECKPOINT, PREVIOUS_CHECKPOINT, BEST_CHECKPOINT))
+    problem = problem_of(last)
+    if problem and (previous.exists() or last.exists()):
+        if lost := problem_of(previous):
+            raise DataError(f"{problem} {lost} To start this run again, delete {last.parent} and {CURVES_FILE}.")
+        log.warning("warning: %s Continuing from the epoch before.", problem)
+        is_best = last.exists() and best.exists() and filecmp.cmp(last, best, shallow=False)
+        link(previous, last)
+        if is_best:  # best.ckpt is damaged too; training repeats this epoch and saves it again
+            return last
+    elif problem:
+        if read_rows(run_dir):
+            raise DataError(f"{problem} To start this run again, delete {run_dir / CURVES_FILE}.")
+        return None
+    check_best(best, last)
+    return last
+
+
+def problem_of(path: Path) -> str:
+    """Why a checkpoint cannot be used; empty if it can."""
     try:
-        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise DataError(f"{path} is missing. {way_out}") from None
-    except Exception as error:  # torch raises many kinds of errors
-        raise DataError(f"{path} is damaged or not a checkpoint ({type(error).__name__}). {way_out}") from error
-    return checkpoint
+        load(path, way_out="")
+    except DataError as error:
+        return str(error).strip()
+    return ""
 
 
-class WholeFiles(TorchCheckpointIO):
-    """Writes checkpoints atomically.
+def check_best(best: Path, last: Path) -> None:
+    """Checks best.ckpt before training, because the run ends with it.
 
-    Lightning's own class first writes to the system's temporary folder. If that is on another file system, it then
-    overwrites the checkpoint in place: a killed process leaves half a file, and hard links to it change too.
+    If it is damaged and last.ckpt is of the best epoch, best.ckpt becomes a link to last.ckpt.
+
+    Raises:
+        DataError: best.ckpt is damaged, and last.ckpt is of another epoch.
     """
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        content = io.BytesIO()  # torch would report a full disk as a RuntimeError
-        torch.save(checkpoint, content)
-        with whole(path) as part:
-            part.write_bytes(content.getbuffer())
+    if not (problem := problem_of(best)):
+        return
+    rows = load(last, way_out="")["history"]["rows"]
+    if rows and max(rows, key=lambda row: row.get(MONITOR, 0.0)) != rows[-1]:
+        raise DataError(f"{problem} last.ckpt is of another epoch. Train again, in another folder.")
+    link(last, best)
 
 
 class KeepBest(ModelCheckpoint):
@@ -78,11 +103,16 @@ class KeepBest(ModelCheckpoint):
         )
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restores the best score, but not the saved paths: the run's folder may have been moved.
+        """Restores the best score. Saved paths are ignored: Lightning deletes the files that `best_k_models` names.
 
-        Private: the keys of `ModelCheckpoint.state_dict` of lightning 2.6.6.
+        Private: the attributes that `ModelCheckpoint.load_state_dict` of lightning 2.6.6 sets.
         """
-        super().load_state_dict(state_dict | {"dirpath": self.dirpath, "best_model_path": str(self.path)})
+        score, path = state_dict["best_model_score"], str(self.path)
+        if not isinstance(score, Tensor) or score.shape != () or not score.isfinite():
+            raise ValueError("its best score is not a number")
+        self.best_model_score = self.kth_value = score
+        self.best_model_path = self.kth_best_model_path = path
+        self.best_k_models = {path: score}
 
     @property
     def score(self) -> float:
@@ -93,7 +123,7 @@ class KeepBest(ModelCheckpoint):
 
 
 class KeepLast(Checkpoint):
-    """Keeps the newest epoch as last.ckpt.
+    """Keeps the newest epoch as last.ckpt, and the one before it as previous.ckpt.
 
     If the epoch was just saved as best.ckpt, last.ckpt is a hard link to it. This needs `WholeFiles`: it never writes
     into an existing file. (`save_last` of `ModelCheckpoint` skips epochs that are not a new best.)
@@ -107,11 +137,46 @@ class KeepLast(Checkpoint):
         self.best_score = self.best.best_model_score
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.is_global_zero and self.path.exists():
+            link(self.path, self.path.with_name(Path(PREVIOUS_CHECKPOINT).name))
         if self.best.best_model_score == self.best_score:
             trainer.save_checkpoint(self.path)
         elif trainer.is_global_zero:
             link(Path(self.best.best_model_path), self.path)
         self.best_score = self.best.best_model_score
+
+
+def check_optimizers(trainer: Trainer, task: LightningModule) -> None:
+    """Compares restored optimizers and schedulers with new ones: torch restores whatever a checkpoint has for them.
+
+    Raises:
+        ValueError: a setting has another type, or another value although training does not change it; or a state
+            tensor has another shape.
+    """
+    made: Any = task.configure_optimizers()
+    made = made if isinstance(made, dict) else {"optimizer": made}
+    check_like(trainer.optimizers[0].state_dict()["param_groups"], made["optimizer"].state_dict()["param_groups"])
+    for parameter, state in trainer.optimizers[0].state.items():
+        if any(isinstance(value, Tensor) and value.shape not in ((), parameter.shape) for value in state.values()):
+            raise ValueError("a tensor of its optimizer has another shape")
+    if "lr_scheduler" in made:
+        restored = trainer.lr_scheduler_configs[0].scheduler
+        check_like(restored.state_dict(), made["lr_scheduler"]["scheduler"].state_dict())
+
+
+def check_like(found: Any, expected: Any, key: str = "") -> None:
+    """Checks that values have the keys and types of the expected ones. Only what training changes may differ."""
+    if isinstance(expected, dict) and isinstance(found, dict) and found.keys() == expected.keys():
+        for name, value in expected.items():
+            check_like(found[name], value, name)
+    elif isinstance(expected, list | tuple) and isinstance(found, list | tuple) and len(found) == len(expected):
+        for left, right in zip(found, expected, strict=True):
+            check_like(left, right, key)
+    elif key in CHANGED_BY_TRAINING:
+        if type(found) is not type(expected) or (isinstance(found, float) and not isfinite(found)):
+            raise ValueError(f"{key} of its optimizer or scheduler is {found!r}")
+    elif found != expected or type(found) is not type(expected):
+        raise ValueError(f"{key} of its optimizer or scheduler is {found!r}, expected {expected!r}")
 
 
 def link(path: Path, other: Path) -> None:
@@ -121,6 +186,28 @@ def link(path: Path, other: Path) -> None:
             os.link(path, part)
         except OSError:
             shutil.copyfile(path, part)
+
+
+@contextmanager
+def restoring(run_dir: Path, state: Any) -> Iterator[Path | None]:
+    """Yields the checkpoint to continue from. An unexpected error before training begins means that it does not fit.
+
+    `state` is the `FitState` of the run, which knows whether training has begun.
+
+    Lightning and torch restore loops and optimizers from a checkpoint without checking that it is of the same run.
+
+    Raises:
+        DataError: the checkpoint does not fit the run, or see `checkpoint_to_resume`.
+    """
+    path = checkpoint_to_resume(run_dir)
+    try:
+        yield path
+    except Exception as error:
+        is_known = isinstance(error, LabError | OSError | torch.OutOfMemoryError)
+        if path is None or state.training_has_begun or is_known:
+            raise
+        reason = f"{type(error).__name__}: {in_one_line(error)}"
+        raise DataError(f"{path} does not fit this run ({reason}). Train again in a new folder.") from error
 
 
 class RandomState(Callback):

@@ -6,9 +6,12 @@ from typing import Any, cast
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
+from src.errors import DataError
 from src.metrics import COLUMNS
+from src.run.checkpoints import check_optimizers
 from src.run.epoch_logger import EpochLogger
 from src.run.history import Row, row_of
+from src.run.provenance import changes, code, refuse_changes
 
 
 class FitState(Callback):
@@ -17,12 +20,18 @@ class FitState(Callback):
     It also gives the logger the learning rate at the start of each epoch.
     """
 
-    def __init__(self, logger: EpochLogger) -> None:
+    def __init__(self, logger: EpochLogger, *, settings: str, force: bool) -> None:
         self.logger = logger
+        self.settings = settings  # a digest; the checkpoint of a run with other settings is refused
+        self.force = force  # whether the checkpoint of other code is accepted
         self.train_seconds = 0.0  # wall time of training and validation, without loading and testing
         self.epoch_has_ended = False
+        self.is_resumed = self.training_has_begun = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.is_resumed:
+            check_optimizers(trainer, pl_module)
+        self.training_has_begun = True
         self.logger.row_started = time.perf_counter()
         self.started = self.logger.row_started - self.train_seconds
         self.on_train_epoch_start(trainer, pl_module)  # Lightning does not call it for an epoch that is resumed
@@ -38,6 +47,7 @@ class FitState(Callback):
         self.epoch_has_ended = True
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        checkpoint["code"], checkpoint["settings"] = code(), self.settings
         checkpoint["history"] = {
             "rows": self.rows(trainer),
             "train_seconds": time.perf_counter() - self.started,
@@ -55,7 +65,11 @@ class FitState(Callback):
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         if trainer.state.fn != TrainerFn.FITTING:
             return  # the weights are loaded for testing
-        history = checkpoint["history"]
+        if checkpoint["settings"] != self.settings:
+            raise DataError("the newest checkpoint is of a run with other settings. Train again in a new folder.")
+        if not self.force:
+            refuse_changes(changes(checkpoint["code"]), "the newest checkpoint")
+        self.is_resumed, history = True, checkpoint["history"]
         self.train_seconds = history["train_seconds"]
         self.logger.history.restore(history["rows"])
         cast(Any, pl_module).train_tally.images = history["train_images"]

@@ -6,10 +6,12 @@ from pathlib import Path
 
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 
-from src.files import whole
+from src.errors import DataError
+from src.files import in_one_line, read_bytes, whole
 from src.metrics import COLUMNS
-from src.run.result import CURVES_FILE
+from src.run.records import CURVES_FILE
 
+MOST_BYTES = 256 << 20  # of metrics.csv
 Row = dict[str, float]  # keys are from `COLUMNS`; an epoch without validation has no `val/` values
 
 
@@ -45,8 +47,15 @@ class History:
             table.writerows(self.rows)
 
     def row_with(self, name: str, value: float) -> Row:
-        """The first row in which a metric has this value."""
-        return next(row for row in self.rows if row.get(name) == value)
+        """The first row in which a metric has this value.
+
+        Raises:
+            DataError: there is none, because the checkpoint that the run continued from was changed.
+        """
+        for row in self.rows:
+            if row.get(name) == value:
+                return row
+        raise DataError(f"no epoch has {name} {value}, the best of the checkpoint. Train again in a new folder.")
 
 
 def row_of(epoch: int, metrics: Row) -> Row:
@@ -55,6 +64,16 @@ def row_of(epoch: int, metrics: Row) -> Row:
 
 
 def read_rows(folder: Path) -> list[Row]:
-    """The rows of a finished run's metrics.csv."""
-    with (folder / CURVES_FILE).open(newline="") as file:
-        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+    """The rows of a run's metrics.csv; empty if there is no such file.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    path = folder / CURVES_FILE
+    try:
+        table = csv.DictReader(read_bytes(path, most_bytes=MOST_BYTES).decode().splitlines())
+        return [{name: float(row[name]) for name in COLUMNS if row.get(name)} for row in table]
+    except FileNotFoundError:
+        return []
+    except (ValueError, TypeError, csv.Error) as error:
+        raise DataError(f"{path} is damaged ({in_one_line(error)}).") from error

@@ -2,29 +2,18 @@
 
 import logging
 import os
-import platform
 import shlex
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from src.errors import Stopped, as_known
-from src.files import exclusive, load_yaml, read_json, typeable, write_json
+from src.files import exclusive, printable, typeable, write_json
 from src.run import logs
+from src.run.provenance import add_start, mixed, provenance
+from src.run.records import EXAMPLES, LOCK_FILE, METRICS_FILE, read_result
 
-METRICS_FILE = "metrics.json"
-CURVES_FILE = "metrics.csv"
-BEST_CHECKPOINT, LAST_CHECKPOINT = "checkpoints/best.ckpt", "checkpoints/last.ckpt"
-LOCK_FILE = ".hydra/lock"
-CONFIG_FILE = ".hydra/config.yaml"
-OVERRIDES_FILE = ".hydra/overrides.yaml"
-FIGURES = "figures"
-EXAMPLES = "figures/examples"  # image files to try src.predict with
-PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "hydra-core")
 log = logging.getLogger(__name__)
 
 
@@ -60,7 +49,7 @@ class RunFacts:
 
     def write(self, status: str, **facts: Any) -> None:
         own = {"seed": self.seed, "overrides": self.overrides}
-        write_json(self.folder / METRICS_FILE, {"status": status, **facts, **own, **provenance()})
+        write_json(self.folder / METRICS_FILE, {"status": status, **facts, **own, **provenance(), **mixed(self.folder)})
 
 
 def record(work: Callable[[], RunResult], run: RunFacts) -> int:
@@ -77,7 +66,7 @@ def record(work: Callable[[], RunResult], run: RunFacts) -> int:
             return 0
         (run.folder / METRICS_FILE).unlink(missing_ok=True)  # from an earlier start
         try:
-            provenance()  # cached now, because a commit during training does not change the code that runs
+            add_start(run.folder)  # before training: a commit during it does not change the code that runs
             run.write("completed", **work().as_json())
         except BaseException as error:
             if run.may_be_requeued and is_requeue(error):
@@ -98,7 +87,7 @@ def report_interruption(run: RunFacts, signal_name: str) -> None:
 def report_failure(run: RunFacts, error: BaseException) -> int:
     """Logs why a run failed and writes it to metrics.json; returns the exit code."""
     known = as_known(error)
-    reason = str(known or f"{type(error).__name__}: {error}")
+    reason = printable(str(known or f"{type(error).__name__}: {error}"))
     complain = logs.details if run.quiet else logs.failure
     complain.error("error: %s", reason, exc_info=None if known else error)
     if known:
@@ -126,23 +115,6 @@ def is_requeue(error: BaseException) -> bool:
     return isinstance(error, SystemExit) and error.code in (-1, 144)
 
 
-def read_result(run_dir: Path) -> dict[str, Any]:
-    """The content of a run's metrics.json; empty if there is none, a failed result if the file is damaged."""
-    try:
-        result = read_json(run_dir / METRICS_FILE)
-    except ValueError as error:
-        return {"status": "failed", "reason": f"{METRICS_FILE} is damaged: {error}"}
-    if result is None:
-        return {}
-    return result if isinstance(result, dict) else {"status": "failed", "reason": f"{METRICS_FILE} holds no result"}
-
-
-def typed_overrides(run_dir: Path) -> list[str]:
-    """The typed overrides of a run, without Hydra's own; empty if their file is missing or damaged."""
-    typed = load_yaml(run_dir / OVERRIDES_FILE)
-    return [str(text) for text in typed] if isinstance(typed, list) else []
-
-
 def outcome(result: dict[str, Any]) -> str:
     """How a run ended, in a few words."""
     if result.get("status") != "completed":
@@ -151,27 +123,6 @@ def outcome(result: dict[str, Any]) -> str:
         f"val acc {result['val/acc']:.4f} (epoch {result['best_epoch']} of {result['epochs']})   "
         f"test acc {result['test/acc']:.4f}   {result['train_seconds']:.1f} s"
     )
-
-
-@cache  # the code that a process runs does not change
-def provenance() -> dict[str, Any]:
-    """The provenance of a result: versions, git commit, and whether there were uncommitted changes."""
-    commit = git("rev-parse", "HEAD")
-    return {
-        "versions": {"python": platform.python_version()} | {package: version(package) for package in PACKAGES},
-        "git_commit": commit,
-        "git_dirty": None if commit is None else bool(git("status", "--porcelain")),
-    }
-
-
-def git(*arguments: str) -> str | None:
-    """The output of a git command in this project's checkout; None without git or outside a checkout."""
-    here = Path(__file__).resolve().parent
-    try:
-        done = subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return done.stdout.strip()
 
 
 def report(run_dir: Path, *, quiet: bool) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 from src import tables
 from src.files import write_text
 from src.metrics import METRICS, MONITOR
-from src.sweep.saved_runs import RESULTS, SavedRun, read_runs, swept_keys
+from src.run.records import RESULTS
+from src.sweep.saved_runs import SavedRun, read_runs, swept_keys
 
 HIGHEST_FIRST = {f"{split}/{name}" for split in ("val", "test") for name in METRICS if METRICS[name].highest_is_best}
 # The result columns of the table; each is a number in metrics.json.

@@ -2,20 +2,25 @@
 
 import json
 import re
+import shlex
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import JsonValue, StringConstraints
 
 from src.errors import BadInput, DataError
-from src.files import read_json, write_json
-from src.run.result import read_result
+from src.files import in_line, read_json, write_json
+from src.run.records import Count, Text, checked, read_result, type_of
 from src.settings import NOT_RESULTS, is_result, key_of
 
 PLAN_FILE = "sweep.json"
 LONGEST_FOLDER_NAME = 120  # bytes; file systems allow 255
+MOST_BYTES = 64 << 20  # of sweep.json
 UNTYPED = "not typed"  # shown instead of a value
+FolderName = Annotated[str, StringConstraints(pattern=r"^[0-9]{3,}_[A-Za-z0-9_.,=+-]*$", max_length=255)]
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,11 @@ class Job:
     def identity(self) -> str:
         """Equal for jobs that must have the same result."""
         return json.dumps(self.settings, sort_keys=True)
+
+    @property
+    def max_epochs(self) -> int:
+        epochs = self.settings.get("trainer.max_epochs")
+        return epochs if isinstance(epochs, int) and epochs > 0 else 1
 
 
 @dataclass(frozen=True)
@@ -63,6 +73,16 @@ class Plan:
     def own_overrides(self, job: Job) -> list[str]:
         """A job's overrides of the swept keys, which distinguish it from the other jobs."""
         return [text for text in job.overrides if key_of(text) in self.swept]
+
+
+OF_JOB = {"folder": FolderName, "overrides": list[Text], "settings": dict[str, JsonValue]}  # settings that differ
+OF_PLAN = {
+    **dict.fromkeys(("overrides", "swept"), list[Text]),
+    **{"jobs": list[dict[str, JsonValue]], "space": dict[Text, Text], "num_trials": Count},
+    **{"settings": dict[str, JsonValue], "launched": list[FolderName]},
+}
+JOB_TYPE = type_of("SavedJob", OF_JOB, extra="forbid")
+PLAN_TYPE = type_of("SavedPlan", OF_PLAN, extra="forbid")
 
 
 def same(settings: Mapping[str, Any], key: str, value: Any) -> bool:
@@ -134,25 +154,26 @@ def joined(old: Plan, new: Plan, folder: Path) -> Plan:
     """
     if old.space != new.space:
         raise BadInput(
-            f"resume would mix results: {folder} searches {old.space or 'nothing (a grid)'}, and this command "
+            f"resume would mix results: {folder} searches {in_line(old.space or 'nothing (a grid)')}, and this command "
             f"searches {new.space or 'nothing (a grid)'}. Type the same space, or leave resume out to start a new one."
         )
     if mixed := differences(old, new):
         key, (before, now) = next(iter(mixed.items()))
-        others = f" ({len(mixed)} settings differ: {', '.join(mixed)})" if len(mixed) > 1 else ""
-        hint = f"Type {key}={before}" if before != UNTYPED else "Leave it out"
+        others = f" ({len(mixed)} settings differ: {in_line(', '.join(mixed))})" if len(mixed) > 1 else ""
+        hint = f"Type {shlex.quote(in_line(f'{key}={before}'))}" if before != UNTYPED else "Leave it out"
         if key.endswith("._target_"):  # another choice was typed
             hint = f"Type the same {key.partition('.')[0]}"
         raise BadInput(
-            f"resume would mix results: {key} was {before} in {folder}, and is {now} now{others}. "
+            f"resume would mix results: {in_line(key)} was {in_line(before)} in {folder}, and is {now} now{others}. "
             f"{hint}, or leave resume out to start a new one."
         )
     known = {job.identity: job for job in old.jobs}
     jobs = []
     for job in new.jobs:
-        if job.identity not in known:
-            number = len(known)
-            known[job.identity] = replace(job, folder=folder_name(number, job.overrides, new.swept))
+        # Only the folder's name is taken from the file: the job is run with the overrides of this command.
+        number, earlier = len(known), known.get(job.identity)
+        folder_of_job = earlier.folder if earlier else folder_name(number, job.overrides, new.swept)
+        known[job.identity] = replace(job, folder=folder_of_job)
         jobs.append(known[job.identity])
     return replace(new, swept=list(dict.fromkeys([*old.swept, *new.swept])), jobs=jobs)
 
@@ -185,15 +206,19 @@ def write_plan(plan: Plan, folder: Path, *, launched: Sequence[Job]) -> None:
 
 
 def read_plan(folder: Path) -> Plan | None:
-    """The plan in a sweep's folder; None if the folder holds no sweep."""
-    try:
-        content = read_json(folder / PLAN_FILE)
-        if content is None:
-            return None
-        common = content["settings"]
-        jobs = [Job(**{**job, "settings": common | job["settings"]}) for job in content["jobs"]]
-        base = common if content["space"] else {}
-        names = ("overrides", "swept", "space", "num_trials", "launched")
-        return Plan(jobs=jobs, settings=base, **{name: content[name] for name in names})
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{folder / PLAN_FILE} is damaged, or of another version ({error!r}).") from error
+    """The plan in a sweep's folder, checked as data; None if the folder holds no sweep.
+
+    Raises:
+        DataError: the file is damaged, or names folders that no sweep has.
+    """
+    path = folder / PLAN_FILE
+    content = read_json(path, most_bytes=MOST_BYTES)
+    if content is None:
+        return None
+    saved = checked(PLAN_TYPE, content, path)
+    common = saved.pop("settings")
+    found = (checked(JOB_TYPE, job, path) for job in saved.pop("jobs"))
+    jobs = [Job(**job | {"settings": common | job["settings"]}) for job in found]
+    if unknown := set(saved["launched"]) - {job.folder for job in jobs}:
+        raise DataError(f"{path} is damaged: it launches {min(unknown)}, which it does not plan.")
+    return Plan(jobs=jobs, settings=common if saved["space"] else {}, **saved)

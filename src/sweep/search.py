@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
-from omegaconf import OmegaConf, open_dict
+from omegaconf import open_dict
 
 from src import settings
 from src.build import as_dict
-from src.errors import BadInput
+from src.errors import BadInput, DataError
 from src.files import load_yaml
-from src.run.result import read_result
+from src.run.records import read_result
 from src.settings import flat
 from src.sweep.plan import Job, Plan, new_job, read_plan, write_plan
 from src.sweep.sweeper import PlannedSweeper, launch
@@ -22,6 +22,7 @@ from src.sweep.watch import Watch
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.distributions import BaseDistribution
+    from optuna.trial import FrozenTrial
 
 JOURNAL = "journal.log"
 
@@ -47,15 +48,13 @@ class OptunaSweeper(PlannedSweeper):
         self.seed = seed
         self.halving = {"min_epochs": min_epochs, "reduction_factor": reduction_factor}
 
-    def sweep(self, arguments: list[str]) -> Any:
+    def run_plan(self, folder: Path) -> None:
         from src.sweep.study import open_study
 
-        assert self.config is not None
-        folder = Path(self.config.hydra.sweep.dir)
-        OmegaConf.save(self.config, folder / "multirun.yaml")
         plan = read_plan(folder)
         assert plan is not None and plan.space, "the command has written the plan"
         study = open_study(folder / JOURNAL, seed=self.seed, **self.halving)
+        check_trials(study, plan, folder)
         report_leftovers(study, plan, folder)
         with Watch(folder, plan, []) as watch:
             while batch := self.next_batch(study, plan, folder):
@@ -70,10 +69,11 @@ class OptunaSweeper(PlannedSweeper):
         jobs = {job.folder: job for job in plan.jobs}
         batch, ended = {}, 0
         for trial in study.get_trials(deepcopy=False):
+            job = jobs.get(str(trial.user_attrs.get("folder", "")))
             if trial.state.is_finished():
-                ended += trial.user_attrs.get("folder") in jobs
-            elif trial.user_attrs.get("folder") in jobs:
-                batch[trial.number] = jobs[trial.user_attrs["folder"]]
+                ended += job is not None
+            elif job and (same := self.planned_again(trial, plan, job)):
+                batch[trial.number] = same
             else:  # proposed, but never planned
                 study.tell(trial.number, state=TrialState.FAIL)
         while len(batch) < self.at_once and ended + len(batch) < self.n_trials:
@@ -90,6 +90,19 @@ class OptunaSweeper(PlannedSweeper):
         with open_dict(config):
             del config["hydra"]
         return new_job(number, overrides, flat(as_dict(config)), plan.swept)
+
+    def planned_again(self, trial: "FrozenTrial", plan: Plan, job: Job) -> Job | None:
+        """A job that an earlier command has planned, from this command's space; None if it is not of this space.
+
+        From the sweep's files it takes only the folder's name, and values that are in this command's space.
+        """
+        space = distributions(plan.space)
+        if trial.params.keys() != space.keys() or not all(
+            contains(space[key], value) for key, value in trial.params.items()
+        ):
+            return None
+        again = self.planned(plan, as_typed(trial.params), number=0)
+        return replace(again, folder=job.folder) if again.identity == job.identity else None
 
     def launch(self, batch: dict[int, Job], plan: Plan, folder: Path, watch: Watch) -> Plan:
         """Runs a batch of jobs to the end; returns the plan with these jobs added."""
@@ -109,11 +122,19 @@ class OptunaSweeper(PlannedSweeper):
         return f"pruner={{_target_:src.sweep.study.Pruner,{inner}}}"
 
 
+def check_trials(study: "Study", plan: Plan, folder: Path) -> None:
+    """Raises DataError if the journal has trials of another space, which the sampler cannot learn from."""
+    space = distributions(plan.space)
+    for trial in study.get_trials(deepcopy=False):
+        if trial.distributions != space:
+            raise DataError(f"{folder / JOURNAL} has trials of another space. Leave resume out to start a new search.")
+
+
 def report_leftovers(study: "Study", plan: Plan, folder: Path) -> None:
     """Reports jobs that ended in an earlier start, which was killed before it reported them."""
     jobs = {job.folder: job for job in plan.jobs}
     for trial in study.get_trials(deepcopy=False):
-        job = jobs.get(trial.user_attrs.get("folder", ""))
+        job = jobs.get(str(trial.user_attrs.get("folder", "")))
         result = read_result(folder / job.folder) if job else {}
         if job and not trial.state.is_finished() and result.get("status") in ("completed", "failed"):
             report(study, trial.number, job, result)
@@ -125,7 +146,7 @@ def report(study: "Study", number: int, job: Job, result: Mapping[str, Any]) -> 
 
     if result.get("status") != "completed":
         study.tell(number, state=TrialState.FAIL)
-    elif result["epochs"] < job.settings["trainer.max_epochs"]:
+    elif result["epochs"] < job.max_epochs:
         study.tell(number, state=TrialState.PRUNED)
     else:
         study.tell(number, result["val/acc"])
@@ -169,6 +190,17 @@ def distributions(space: Mapping[str, str]) -> dict[str, "BaseDistribution"]:
         kind: Any = IntDistribution if are_integers else FloatDistribution
         found[key] = kind(value.start, value.end, log="log" in value.tags)
     return found
+
+
+def contains(distribution: "BaseDistribution", value: Any) -> bool:
+    """Whether a distribution can propose a value.
+
+    Private: `BaseDistribution._contains` of optuna 5.0.
+    """
+    try:
+        return bool(distribution._contains(distribution.to_internal_repr(value)))
+    except (ValueError, TypeError):
+        return False
 
 
 def as_typed(values: Mapping[str, Any]) -> list[str]:

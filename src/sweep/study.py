@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Any, cast
 from filelock import FileLock
 from lightning import Callback, LightningModule, Trainer
 
+from src.errors import DataError
+from src.files import in_one_line, read_bytes
 from src.metrics import MONITOR
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
 
+MOST_BYTES = 64 << 20  # of the journal
 PRUNED_AFTER = "stopped after epoch"  # attribute of a trial
 
 
@@ -30,23 +33,30 @@ def open_study(journal: Path, *, seed: int, min_epochs: int, reduction_factor: i
     # Optuna's own locks are links or files, which remain when a process is killed.
     lock = FileLock(journal.with_name(f".{journal.name}.lock"))
     cut_torn_line(journal, lock)
-    halving = optuna.pruners.SuccessiveHalvingPruner(min_epochs, max(2, reduction_factor))
-    study = optuna.create_study(
-        study_name="sweep",
-        storage=JournalStorage(JournalFileBackend(str(journal), lock_obj=cast(Any, lock))),
-        pruner=halving if reduction_factor > 1 else optuna.pruners.NopPruner(),
-        direction="maximize",
-        load_if_exists=True,
-    )
+    halving: Any = optuna.pruners.SuccessiveHalvingPruner(min_epochs, max(2, reduction_factor))
+    pruner = halving if reduction_factor > 1 else optuna.pruners.NopPruner()
+    try:
+        storage = JournalStorage(JournalFileBackend(str(journal), lock_obj=cast(Any, lock)))
+        study = optuna.create_study(
+            study_name="sweep", storage=storage, pruner=pruner, direction="maximize", load_if_exists=True
+        )
+        trials = study.get_trials(deepcopy=False)
+    except OSError:
+        raise
+    except Exception as error:  # a damaged journal fails in many ways
+        raise DataError(f"{journal} is damaged ({type(error).__name__}: {in_one_line(error)}).") from error
     # With the same seed, a resumed search would propose the same jobs again.
-    study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.get_trials(deepcopy=False)))
+    study.sampler = optuna.samplers.TPESampler(seed=seed + len(trials))
     return study
 
 
 def cut_torn_line(journal: Path, lock: FileLock) -> None:
     """Removes the incomplete last line that a killed process has left; Optuna cannot read lines after it."""
     with lock:
-        content = journal.read_bytes() if journal.exists() else b""
+        try:
+            content = read_bytes(journal, most_bytes=MOST_BYTES)
+        except FileNotFoundError:
+            return
         if content and not content.endswith(b"\n"):
             os.truncate(journal, content.rfind(b"\n") + 1)
 

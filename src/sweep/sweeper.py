@@ -1,6 +1,8 @@
 """Hydra's sweeper: hands the jobs of sweep.json to the chosen launcher."""
 
 import io
+import sys
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr
 from pathlib import Path
@@ -13,10 +15,11 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from src.files import write_json
-from src.run.result import CONFIG_FILE, METRICS_FILE
+from src.errors import LabError, as_known
+from src.files import printable, write_json, written
+from src.run.records import CONFIG_FILE, METRICS_FILE
 from src.sweep.plan import Job, read_plan
-from src.sweep.watch import Watch, written
+from src.sweep.watch import Watch
 
 
 class PlannedSweeper(Sweeper):
@@ -29,6 +32,23 @@ class PlannedSweeper(Sweeper):
             hydra_context=hydra_context, task_function=task_function, config=config
         )
 
+    def sweep(self, arguments: list[str]) -> Any:
+        """Runs the plan. Known errors are printed here: Hydra would print a traceback and exit with 1."""
+        assert self.config is not None
+        try:
+            folder = Path(self.config.hydra.sweep.dir)
+            OmegaConf.save(self.config, folder / "multirun.yaml")
+            self.run_plan(folder)
+        except (LabError, OSError) as error:
+            if (known := as_known(error)) is None:
+                raise
+            print(f"error: {printable(str(known))}", file=sys.stderr)
+            sys.exit(known.exit_code)
+
+    @abstractmethod
+    def run_plan(self, folder: Path) -> None:
+        """Runs the jobs of the plan in a sweep's folder."""
+
 
 class GridSweeper(PlannedSweeper):
     """Runs the jobs that were planned for this command, each in its planned folder."""
@@ -36,10 +56,8 @@ class GridSweeper(PlannedSweeper):
     def __init__(self, params: dict[str, str] | None = None) -> None:
         self.params = params  # Hydra's name for overrides in a config; already in the plan
 
-    def sweep(self, arguments: list[str]) -> Any:
-        assert self.config is not None and self.launcher is not None
-        folder = Path(self.config.hydra.sweep.dir)
-        OmegaConf.save(self.config, folder / "multirun.yaml")
+    def run_plan(self, folder: Path) -> None:
+        assert self.launcher is not None
         plan = read_plan(folder)
         assert plan is not None, "the command has written the plan"
         jobs = plan.launched_jobs()

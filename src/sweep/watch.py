@@ -9,8 +9,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
+from src.files import written
 from src.metrics import MONITOR
-from src.run.result import CURVES_FILE, METRICS_FILE, outcome, read_result
+from src.run.records import CURVES_FILE, METRICS_FILE, read_result
+from src.run.result import outcome
 from src.sweep.leaderboard import write_leaderboard
 from src.sweep.plan import Job, Plan
 
@@ -83,7 +85,8 @@ class Watch:
                 parts = [f"{clear}[{self.ended}/{self.total}] {self.name(job)}", result, self.time_left()]
                 self.write("   ".join(filter(None, parts)) + "\n")
             if ended:
-                write_leaderboard(self.folder)
+                with suppress(OSError):  # written again, and reported, when the sweep has ended
+                    write_leaderboard(self.folder)
             if self.out.isatty():
                 width = shutil.get_terminal_size().columns - 1
                 self.write(TO_LINE_START_AND_CLEAR + self.now_running()[:width])
@@ -98,17 +101,14 @@ class Watch:
         for job in self.waiting.values():
             epochs, accuracy = progress(self.folder / job.folder)
             if (self.folder / job.folder).is_dir():
-                reached = f"   epoch {epochs}/{job.settings.get('trainer.max_epochs')}"
+                reached = f"   epoch {epochs}/{job.max_epochs}"
                 running.append(self.name(job) + reached + (f"   val acc {accuracy}" if accuracy else ""))
         parts = [f"[{self.ended + 1}/{self.total}] " + "  |  ".join(running), self.time_left()]
         return "   ".join(filter(None, parts)) if running else ""
 
     def time_left(self) -> str:
         """The time left at the speed so far; empty if the sweep is complete or has not made any progress."""
-        started = [
-            progress(self.folder / job.folder)[0] / job.settings.get("trainer.max_epochs", 1)
-            for job in self.waiting.values()
-        ]
+        started = [progress(self.folder / job.folder)[0] / job.max_epochs for job in self.waiting.values()]
         share = (self.todo - (self.total - self.ended) + sum(started)) / (self.todo or 1)
         if self.ended == self.total or share <= 0:
             return ""
@@ -121,14 +121,6 @@ class Watch:
         with suppress(BrokenPipeError):  # the jobs continue if nobody reads the output
             self.out.write(text)
             self.out.flush()
-
-
-def written(path: Path) -> int | None:
-    """Modification time of a file in nanoseconds, which distinguishes a new result from an old one; None if missing."""
-    try:
-        return path.stat().st_mtime_ns
-    except OSError:
-        return None
 
 
 def progress(run_dir: Path) -> tuple[int, str]:

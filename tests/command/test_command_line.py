@@ -14,6 +14,7 @@ from src.errors import Stopped
 from src.files import write_json
 from src.sweep.plan import read_plan
 from tests.conftest import composed
+from tests.runs import save_settings
 from tests.sweeps import Sweep
 
 Captured = pytest.CaptureFixture[str]
@@ -67,8 +68,7 @@ def hydra(monkeypatch: pytest.MonkeyPatch) -> Hydra:
 
 def left_by_a_run(folder: str, *overrides: str) -> Path:
     """Writes the files of a completed run; returns its metrics.json."""
-    Path(folder, ".hydra").mkdir(parents=True)
-    OmegaConf.save(composed(*overrides), Path(folder, ".hydra", "config.yaml"))
+    save_settings(composed(*overrides), Path(folder))
     write_json(Path(folder, "metrics.json"), Sweep.RESULT)
     return Path(folder, "metrics.json")
 
@@ -226,7 +226,8 @@ def test_a_folder_named_by_overrides_can_be_typed_without_quotes_to_resume_it(hy
 def test_the_helper_processes_of_a_distributed_run_write_no_files(
     hydra: Hydra, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("LOCAL_RANK", "1")
+    for name, value in {"LOCAL_RANK": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
     assert hydra.answer("trainer=ddp", "hydra.run.dir=mine") == 0
     no_files = ["hydra.output_subdir=null", "hydra/job_logging=disabled", "hydra/hydra_logging=disabled"]
     assert hydra.words == ["trainer=ddp", "hydra.run.dir=mine", *no_files]

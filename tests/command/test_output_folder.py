@@ -3,19 +3,21 @@ import json
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
-from omegaconf import OmegaConf
 
 from src.command.output_folder import claim
 from src.command.resume import Claim
 from src.errors import BadInput, DataError, LabError
 from src.files import write_json
+from src.run.provenance import add_start, code
 from src.settings import without_hydra
 from src.sweep.plan import read_plan, write_plan
 from tests.conftest import composed
-from tests.runs import checked
+from tests.runs import checked, save_settings
+from tests.sweeps import Sweep
 
 Captured = pytest.CaptureFixture[str]
 GRID = ("-m", "optimizer.lr=0.1,1")
@@ -45,21 +47,25 @@ def left(*words: str) -> Claim:
     return found
 
 
+def as_planned(found: Claim) -> list[tuple[str, dict[str, Any]]]:
+    """The folders and settings of the jobs that are left; their overrides are those of the newest command."""
+    return [(job.folder, job.settings) for job in found.todo]
+
+
 def began(*words: str, status: str | None = None) -> Path:
     """Writes the files of a run that ended with a status, or without one was killed; returns its folder."""
     folder, overrides = claimed(*words).folder, without_hydra(words)
-    (folder / ".hydra").mkdir(parents=True)
-    OmegaConf.save(composed("figures=true", *overrides), folder / ".hydra" / "config.yaml")
+    save_settings(composed("figures=true", *overrides), folder)
     write_json(folder / ".hydra" / "overrides.yaml", overrides)
     if status:
-        write_json(folder / "metrics.json", {"status": status, "reason": "why"})
+        write_json(folder / "metrics.json", Sweep.RESULT | {"status": status, "reason": "why"})
     return folder
 
 
 def jobs_ended(sweep: Claim, *statuses: str) -> None:
     for job, status in zip(sweep.todo, statuses, strict=False):
         (sweep.folder / job.folder).mkdir()
-        write_json(sweep.folder / job.folder / "metrics.json", {"status": status})
+        write_json(sweep.folder / job.folder / "metrics.json", Sweep.RESULT | {"status": status, "reason": "why"})
 
 
 def test_a_run_gets_a_new_folder_unless_it_is_resumed() -> None:
@@ -71,10 +77,24 @@ def test_auto_continues_the_newest_unfinished_run_of_the_same_command(capsys: Ca
         folder = began(f"seed={seed}", status=status)
         if status == "interrupted":
             wanted = folder
-    found = claimed("seed=1", "resume=auto")
+    found = left("seed=1", "resume=auto")
     assert found.folder == wanted and len(found.todo) == 1
     assert capsys.readouterr().out == f"resume=auto: continuing {wanted}\n"
     assert claimed("seed=1", "resume=must").folder == wanted
+
+
+@pytest.mark.parametrize("words", [["seed=1"], ["-m", "seed=1,2"]])
+@pytest.mark.parametrize("resume", ["auto", "must"])
+def test_a_run_of_other_code_is_named_and_not_continued(
+    words: list[str], resume: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = began(*words) if len(words) == 1 else left(*words).folder / "000_seed=1"
+    run.mkdir(exist_ok=True)
+    add_start(run)
+    monkeypatch.setitem(code()["versions"], "torch", "1.0")
+    assert "was made by other code (torch " in error(*words, f"resume={resume}")
+    found = left(*words, f"resume={resume}", "force_resume=true")
+    assert run in [found.folder / job.folder for job in found.todo]
 
 
 def test_a_failed_run_is_continued_only_with_retry_failed() -> None:
@@ -158,7 +178,7 @@ def test_auto_continues_a_sweep_in_which_only_failed_jobs_are_left(capsys: Captu
     said = "where only failed jobs are left. Add retry_failed=true to run them again"
     assert capsys.readouterr().out == f"resume=auto: continuing {first.folder}, {said}\n"
     retried = claimed(*GRID, "resume=auto", "retry_failed=true")
-    assert retried.folder == first.folder and retried.todo == [first.todo[1]]
+    assert retried.folder == first.folder and as_planned(retried) == as_planned(first)[1:2]
 
 
 def test_auto_skips_a_run_that_was_stopped_before_it_had_a_config() -> None:
@@ -169,7 +189,7 @@ def test_a_running_sweep_is_left_to_its_process() -> None:
     first = claimed(*GRID)
     assert claimed(*GRID, "resume=auto").folder != first.folder
     way_out = "Wait for it, or leave resume out to start a new one."
-    expected = f"another process is running the sweep in {first.folder}. {way_out}"
+    expected = f"another process uses {first.folder}. {way_out}"
     assert error(*GRID, f"resume={first.folder}") == expected
 
 
@@ -205,7 +225,7 @@ def test_auto_skips_files_and_damaged_folders_but_a_typed_one_is_an_error() -> N
     (run / ".hydra" / "config.yaml").write_text("seed: [")
     assert claimed("-m", "seed=1,2", "resume=auto").folder != first.folder
     assert claimed("resume=auto").folder != run
-    damaged = "sweep.json is damaged, or of another version"
+    damaged = "sweep.json is damaged"
     assert damaged in error("-m", "seed=1,2", f"resume={first.folder}", kind=DataError)
     assert "config.yaml is damaged" in error(f"resume={run}", kind=DataError)
 
@@ -223,7 +243,7 @@ def test_a_folder_with_only_the_leftovers_of_a_killed_start_can_be_used() -> Non
 def test_jobs_with_null_and_float_values_are_found_again() -> None:
     words = ("-m", "data.resize=null,32", "trainer.limit_val_batches=1,1.0")
     first, found = left(*words), claimed(*words, "resume=auto")
-    assert (found.folder, found.todo) == (first.folder, first.todo)
+    assert (found.folder, as_planned(found)) == (first.folder, as_planned(first))
 
 
 def test_a_search_is_continued_only_with_the_same_space() -> None:

@@ -29,9 +29,29 @@ def test_a_run_that_is_not_completed_is_bad_input(run: Path) -> None:
         opened(run)
 
 
+def test_the_command_to_resume_has_only_plain_settings(run: Path) -> None:
+    words = ["--config-dir=/tmp/evil", "model._target_=os.system", "hydra.run.dir=x", "a\nb", "model=mlp; touch x"]
+    write_json(run / ".hydra" / "overrides.yaml", [*words, "model.hidden_sizes=[32,16]"])
+    write_json(run / "metrics.json", {"status": "interrupted", "reason": "Ctrl-C\nfake line"})
+    with pytest.raises(BadInput) as caught:
+        opened(run)
+    again = "python -m src.train 'model=mlp; touch x' 'model.hidden_sizes=[32,16]' resume=run"
+    assert str(caught.value) == f"the run in run is interrupted. Resume it: {again}"
+
+
+def test_on_slurm_no_other_checkpoint_is_loaded(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = evaluated(opened(run), "test")[0].reported
+    (run / "hpc_ckpt_1.ckpt").write_bytes(b"garbage")
+    for name in ("NTASKS", "JOB_ID", "PROCID", "LOCALID", "NODEID"):
+        monkeypatch.setenv(f"SLURM_{name}", "1" if name in ("NTASKS", "JOB_ID") else "0")
+    monkeypatch.setenv("SLURM_JOB_NAME", "x")
+    monkeypatch.setenv("SLURM_NODELIST", "localhost")
+    assert evaluated(opened(run), "test")[0].reported == expected
+
+
 def test_a_result_with_missing_entries_is_reported(run: Path) -> None:
     write_json(run / "metrics.json", {"status": "completed"})
-    with pytest.raises(BadInput, match=r"^the run in run has failed: metrics\.json lacks best_epoch, test/acc"):
+    with pytest.raises(BadInput, match=r"^the run in run has failed: metrics\.json lacks best_epoch, epochs, test/acc"):
         opened(run)
 
 
@@ -61,7 +81,7 @@ def changed(run: Path, key: str, value: Any) -> None:
     [
         *[("model._target_", name) for name in ("src.networks.Transformer", "src.run.result.git", "os.system")],
         ("data.extra", {"_target_": "os.system", "command": "touch canary"}),
-        *[("data._target_", "src.gone.Data"), ("model.heads", 8), ("trainer.turbo", True)],
+        *[("data._target_", "src.gone.Data"), ("model.heads", 8), ("data.facts.size", 27)],
     ],
 )
 def test_a_run_of_another_version_is_bad_input_and_runs_no_foreign_code(key: str, value: Any, run: Path) -> None:
@@ -90,7 +110,7 @@ def test_a_config_without_a_needed_part_is_reported_as_another_version(run: Path
 
 def test_a_checkpoint_that_does_not_fit_is_reported_with_the_shapes(run: Path) -> None:
     changed(run, "data.size", 20)
-    shapes = "network.output.weight is (10, 784) in it, but (10, 400) by the config and the typed settings."
+    shapes = "network.output.weight is (10, 784) in it, but (10, 400) by the settings of the run."
     text = re.escape(f"run/checkpoints/best.ckpt does not fit the network of its run: {shapes}")
     with pytest.raises(DataError, match=f"^{text}"):
         evaluated(opened(run), "test")

@@ -2,18 +2,21 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 import torch
 from lightning.pytorch.trainer.states import TrainerFn
 
+from src.run import fit_state as module
 from src.run.epoch_logger import EpochLogger
 from src.run.event_file import EventFile
 from src.run.fit_state import FitState
 from src.run.history import History
+from tests.conftest import Patch
 
 
 def fit_state(folder: Path) -> FitState:
     history = History(folder)
-    return FitState(EpochLogger(history, EventFile(folder, history), max_epochs=4))
+    return FitState(EpochLogger(history, EventFile(folder, history), max_epochs=4), settings="digest", force=False)
 
 
 def trainer(epoch: int, fn: TrainerFn = TrainerFn.FITTING) -> Any:
@@ -21,6 +24,11 @@ def trainer(epoch: int, fn: TrainerFn = TrainerFn.FITTING) -> Any:
     optimizers = [SimpleNamespace(param_groups=[{"lr": 0.1}])]
     state: dict[str, Any] = {"current_epoch": epoch, "state": SimpleNamespace(fn=fn)}
     return SimpleNamespace(callback_metrics=metrics, optimizers=optimizers, **state)
+
+
+@pytest.fixture(autouse=True)
+def optimizers_are_checked_elsewhere(monkeypatch: Patch) -> None:
+    monkeypatch.setattr(module, "check_optimizers", lambda *arguments: None)
 
 
 def test_a_checkpoint_saves_and_restores_the_rows_of_all_ended_epochs(tmp_path: Path) -> None:

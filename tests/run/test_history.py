@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from src.errors import DataError
 from src.metrics import COLUMNS
 from src.run.history import History, Row, read_rows, row_of
 
@@ -32,7 +33,7 @@ def test_values_without_a_column_are_left_out_of_a_row() -> None:
 
 def test_row_with_finds_the_first_epoch_with_a_value(tmp_path: Path) -> None:
     assert history(tmp_path, 0.5, 0.75, 0.75, 0.625).row_with("val/acc", 0.75)["epoch"] == 2
-    with pytest.raises(StopIteration):
+    with pytest.raises(DataError, match=r"^no epoch has val/acc 0\.75, the best of the checkpoint\."):
         history(tmp_path).row_with("val/acc", 0.75)
 
 

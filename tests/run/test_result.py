@@ -11,7 +11,8 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from src.errors import BadInput, CannotWrite, DataError, Diverged, Stopped
 from src.run import result as module
-from src.run.result import RunFacts, RunResult, provenance, read_result, record, report
+from src.run.records import read_result
+from src.run.result import RunFacts, RunResult, record, report
 from tests.conftest import Patch
 
 Log = pytest.LogCaptureFixture
@@ -51,9 +52,9 @@ def test_metrics_json_has_exactly_these_entries(tmp_path: Path) -> None:
         *[(BadInput("bad"), 2, "bad"), (DataError("gone"), 3, "gone"), (WRAPPED, 3, "gone")],
         *[(Diverged("nan"), 4, "nan"), (CannotWrite("full"), 74, "full"), (SystemExit(7), 1, "SystemExit: 7")],
         (ZeroDivisionError("ours"), 1, "ZeroDivisionError: ours"),
-        (MemoryError("no more"), 1, "MemoryError: no more"),
+        (MemoryError("no more"), 74, "this machine has too little memory, or a limit is set (see ulimit -v)."),
         (FULL, 74, "could not write last.ckpt: No space left on device. Make room, or set hydra.run.dir."),
-        (MISSING, 1, "FileNotFoundError: [Errno 2] No such file or directory: 'x'"),
+        (MISSING, 3, "x is missing (No such file or directory). It may have been moved while it was in use."),
     ],
 )
 def test_a_failure_is_recorded_with_its_reason_and_exit_code(
@@ -99,19 +100,6 @@ def test_an_error_is_logged_if_no_result_can_be_written(tmp_path: Path, monkeypa
     monkeypatch.setattr(module, "write_json", Mock(side_effect=full))
     assert record(lambda: RESULT, RunFacts(tmp_path, 0, [])) == 74
     assert "could not write metrics.json: No space left on device" in caplog.text
-
-
-def test_provenance_names_versions_and_the_commit_of_this_checkout(monkeypatch: Patch) -> None:
-    answers = {"rev-parse": "abc123", "status": " M src/task.py"}
-    monkeypatch.setattr(module, "git", lambda *arguments: answers[arguments[0]])
-    found = provenance()
-    assert (found["git_commit"], found["git_dirty"]) == ("abc123", True)
-    assert set(found["versions"]) == {"python", "torch", "torchvision", "lightning", "torchmetrics", "hydra-core"}
-
-
-def test_without_git_there_is_no_commit(monkeypatch: Patch, tmp_path: Path) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert (provenance()["git_commit"], provenance()["git_dirty"]) == (None, None)
 
 
 def test_a_quiet_run_reports_its_end_only_in_its_log(tmp_path: Path, caplog: Log) -> None:
@@ -183,14 +171,3 @@ def test_a_job_that_is_queued_again_is_not_recorded_as_failed(code: int, tmp_pat
         recorded(tmp_path, SystemExit(code), may_be_requeued=True)
     assert read_result(tmp_path) == {}
     assert recorded(tmp_path, SystemExit(code))[0] == 1
-
-
-def test_a_result_records_the_commit_at_its_start(tmp_path: Path, monkeypatch: Patch) -> None:
-    monkeypatch.setattr(module, "git", lambda *arguments: "before")
-
-    def work() -> RunResult:
-        monkeypatch.setattr(module, "git", lambda *arguments: "after")
-        return RESULT
-
-    record(work, RunFacts(tmp_path, 0, []))
-    assert read_result(tmp_path)["git_commit"] == "before"

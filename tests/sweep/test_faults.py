@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from src.run.result import read_result
+from src.run.records import read_result
 from src.sweep.search import JOURNAL
 from src.sweep.study import open_study
 from src.train import train

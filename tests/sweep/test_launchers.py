@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from src.command import jobs
-from src.run.result import read_result
+from src.run.records import read_result
 from src.sweep import launchers
 from src.sweep.launchers import free_gpu
 from src.train import train

@@ -171,11 +171,10 @@ def test_a_damaged_or_foreign_result_is_a_failed_run(tmp_path: Path) -> None:
         (tmp_path / f"{number}").mkdir()
         (tmp_path / f"{number}" / "metrics.json").write_text(content)
     lacking, alien, damaged, empty = leaderboard([tmp_path]).runs
-    assert [run.status for run in (lacking, alien, damaged, empty)] == [*["failed"] * 3, "unfinished"]
-    lacks = "metrics.json lacks best_epoch, test/acc, test/loss, train_seconds, val/loss"
-    reasons = [run.result.get("reason") for run in (lacking, alien, empty)]
-    assert reasons == [lacks, "metrics.json holds no result", None]
-    assert damaged.result["reason"].startswith("metrics.json is damaged: ")
+    assert [run.status for run in (lacking, alien, damaged, empty)] == [*["failed"] * 4]
+    lacks = "metrics.json lacks best_epoch, epochs, test/acc, test/loss, train_seconds, val/loss"
+    assert [lacking.result["reason"], empty.result["reason"]] == [lacks, "metrics.json lacks status"]
+    assert all("metrics.json is damaged" in run.result["reason"] for run in (alien, damaged))
 
 
 def test_a_number_is_the_same_value_however_it_is_written(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import pytest
 from src.errors import BadInput
 from src.files import write_json
 from src.sweep.plan import Plan, differences, folder_name, joined, new_job, new_plan, read_plan, unfinished, write_plan
+from tests.sweeps import Sweep
 
 
 def plan(*overrides: str, **swept: list[float]) -> Plan:
@@ -137,7 +138,7 @@ def test_failed_jobs_are_run_again_only_with_retry_failed(tmp_path: Path) -> Non
     whole = plan(lr=[1, 2, 3, 4])
     for job, status in zip(whole.jobs, ("completed", "failed", "interrupted"), strict=False):
         (tmp_path / job.folder).mkdir()
-        write_json(tmp_path / job.folder / "metrics.json", {"status": status})
+        write_json(tmp_path / job.folder / "metrics.json", Sweep.RESULT | {"status": status, "reason": "why"})
     assert unfinished(whole, tmp_path, retry_failed=False) == whole.jobs[2:]
     assert unfinished(whole, tmp_path, retry_failed=True) == whole.jobs[1:]
 

@@ -6,7 +6,7 @@ BIN := .venv/bin
 DEBIAN := /usr/share/datasets/fashion-mnist
 RAW := data/FashionMNIST/raw
 
-.PHONY: train test bench setup fashion-mnist clean
+.PHONY: train test test-all bench setup fashion-mnist clean
 
 # Fetches Fashion-MNIST first, unless another data set is typed.
 train: setup $(if $(findstring data=,$(ARGS)),$(if $(findstring fashion_mnist,$(ARGS)),fashion-mnist),fashion-mnist)
@@ -17,6 +17,13 @@ test: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest
+
+# Everything: the whole corpus of attacks beside deaths at every change of a file and long property-based tests.
+test-all: test
+	rm -f outputs/attack.txt
+	@$(BIN)/pytest -m long tests/attack/test_attack.py & corpus=$$!; \
+	  $(BIN)/pytest -m long --ignore tests/attack/test_attack.py; others=$$?; \
+	  wait $$corpus && cat outputs/attack.txt && exit $$others
 
 bench: setup fashion-mnist
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -30,7 +30,12 @@ class Process:
         while self.runs():
             assert time.monotonic() < deadline, self.log.read_text()
             time.sleep(0.02)
-        return int(Path(f"{self.log}.code").read_text())
+        return self.ended()[0]
+
+    def ended(self) -> tuple[int, int]:
+        """The exit code and the largest memory in megabytes; a process that was killed or crashed has neither."""
+        code, megabytes = Path(f"{self.log}.code").read_text().split()
+        return int(code), int(megabytes)
 
 
 class Starter:
@@ -44,11 +49,20 @@ class Starter:
         self.process = subprocess.Popen(line, cwd=folder, env=environment, text=True, **pipes)
         self.started = 0
 
-    def __call__(self, *arguments: str, fail: dict[str, str] | None = None) -> Process:
+    def __call__(
+        self,
+        *arguments: str,
+        fail: dict[str, str] | None = None,
+        module: str = "src.train",
+        folder: Path | None = None,
+        **faults: int,
+    ) -> Process:
+        """Starts a command; `faults` are those of `zygote.work`."""
         assert self.process.stdin and self.process.stdout
         self.started += 1
         log = self.folder / f"{self.started}.log"
-        self.process.stdin.write(json.dumps({"arguments": arguments, "log": str(log), "fail": fail or {}}) + "\n")
+        job = {"module": module, "folder": str(folder or self.folder), "arguments": arguments, "log": str(log)}
+        self.process.stdin.write(json.dumps(job | faults | {"fail": fail or {}}) + "\n")
         self.process.stdin.flush()
         return Process(int(self.process.stdout.readline()), log)
 

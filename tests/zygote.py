@@ -1,12 +1,16 @@
 """Runs commands as forks of a process that has imported everything, for processes.py.
 
-Reads lines of JSON, `{"arguments": [...], "log": file, "fail": {"seed": kind}}`; prints the process id of each.
+Reads lines of JSON, `{"module": name, "folder": path, "arguments": [...], "log": file, "fail": {"seed": kind}}`, and
+prints the process id of each. The exit code and the memory in megabytes of a command are written to `<log>.code`.
+With `"die": N`, a command is killed just before its Nth change of a file in its folder.
 """
 
 import json
 import os
+import resource
 import signal
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +31,49 @@ FAILURES = {
 }
 
 
-def work(arguments: list[str], log: str, fail: dict[str, str]) -> int:
+CHANGES = {"open", "os.rename", "os.remove", "os.link", "os.mkdir", "os.truncate", "shutil.rmtree"}
+
+
+def die_at(change: int, folder: Path) -> None:
+    """Kills this process just before it changes the files in a folder for this time, from 1."""
+    seen = 0
+
+    def watch(event: str, arguments: tuple[Any, ...]) -> None:
+        nonlocal seen
+        if event not in CHANGES or not isinstance(arguments[0], str | bytes | os.PathLike):
+            return
+        if event == "open" and not arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+            return
+        if folder in Path(os.fsdecode(arguments[0])).absolute().parents:
+            seen += 1
+            if seen == change:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(watch)
+
+
+def work(
+    arguments: list[str],
+    log: str,
+    fail: dict[str, str],
+    module: str,
+    folder: str,
+    die: int = 0,
+    most_bytes: int = 0,
+) -> int:
+    os.chdir(folder)
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(file, 1)
     os.dup2(file, 2)
     sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1) for number in (1, 2))
     sys.argv = ["train.py"]
+    if die:
+        die_at(die, Path(folder).absolute())
+    if most_bytes:  # as on a full disk: a file cannot grow beyond this size
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, resource.RLIM_INFINITY))
+    if module != "src.train":
+        return int(import_module(module).main(arguments))
     train = src.train.train
 
     def failing(cfg: Any, run_dir: Path, **settings: Any) -> Any:
@@ -55,7 +96,8 @@ def main() -> None:
         if pid == 0:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             code = work(**job)
-            Path(f"{job['log']}.code").write_text(str(code))
+            megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+            Path(f"{job['log']}.code").write_text(f"{code} {megabytes}")
             sys.stdout.flush()
             os._exit(code)
         print(pid, flush=True)

@@ -214,7 +214,8 @@ def test_a_checkpoint_that_lightning_made_for_slurm_is_refused(tmp_path: Path) -
         checkpoint_to_resume(tmp_path)
 
 
-def test_lightning_is_given_no_path_of_a_checkpoint(config: Compose, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["local://{}/precious", "{}/run/checkpoints/../../precious"])
+def test_lightning_is_given_no_path_of_a_checkpoint(name: str, config: Compose, tmp_path: Path) -> None:
     """Lightning deletes the files that `best_k_models` and `kth_best_model_path` name when a better epoch comes."""
     cfg, precious = config(*SMALL, "trainer.max_epochs=1", "optimizer.lr=0.001"), tmp_path / "precious"
     train(cfg, tmp_path / "run")
@@ -222,8 +223,10 @@ def test_lightning_is_given_no_path_of_a_checkpoint(config: Compose, tmp_path: P
     path = tmp_path / "run/checkpoints/last.ckpt"
     checkpoint = torch.load(path, weights_only=True)
     (state,) = (state for key, state in checkpoint["callbacks"].items() if key.startswith("KeepBest"))
-    paths = dict.fromkeys(("best_model_path", "kth_best_model_path", "last_model_path"), str(precious))
-    state |= paths | {"best_model_score": torch.tensor(0.0), "best_k_models": {str(precious): torch.tensor(0.0)}}
+    other = name.format(tmp_path)
+    paths = dict.fromkeys(("best_model_path", "kth_best_model_path", "last_model_path"), other)
+    state |= paths | {"best_model_score": torch.tensor(0.0), "kth_value": torch.tensor(0.0)}
+    state |= {"best_k_models": {other: torch.tensor(0.0)}, "dirpath": str(path.parent)}
     torch.save(checkpoint, path)
     cfg.trainer.max_epochs = 4
     train(cfg, tmp_path / "run")

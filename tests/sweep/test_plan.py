@@ -1,9 +1,12 @@
+import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from src.errors import BadInput
-from src.files import write_json
+from src.errors import BadInput, DataError
+from src.files import read_json, write_json
 from src.sweep.plan import Plan, differences, folder_name, joined, new_job, new_plan, read_plan, unfinished, write_plan
 from tests.sweeps import Sweep
 
@@ -145,3 +148,21 @@ def test_failed_jobs_are_run_again_only_with_retry_failed(tmp_path: Path) -> Non
 
 def test_a_folder_without_a_plan_has_none(tmp_path: Path) -> None:
     assert read_plan(tmp_path) is None
+
+
+def test_a_job_of_an_earlier_command_keeps_its_folder_but_is_run_as_typed_now(tmp_path: Path) -> None:
+    old, new = plan(lr=[1, 2]), plan(lr=[1, 2])
+    forged = replace(old, jobs=[replace(job, overrides=["seed=7", "hydra.run.dir=/x"]) for job in old.jobs])
+    found = joined(forged, new, tmp_path)
+    assert [job.folder for job in found.jobs] == [job.folder for job in old.jobs]
+    assert [job.overrides for job in found.jobs] == [job.overrides for job in new.jobs]
+
+
+@pytest.mark.parametrize("folder", ["../x", "/x", "x", "", "000_a/b", "000_a\n", "000_" + "x" * 300, 5, None])
+def test_a_plan_names_only_folders_of_its_own_form(folder: Any, tmp_path: Path) -> None:
+    write_plan(plan(lr=[1, 2]), tmp_path, launched=[])
+    content = read_json(tmp_path / "sweep.json")
+    content["jobs"][0]["folder"] = folder
+    (tmp_path / "sweep.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r"sweep\.json is damaged"):
+        read_plan(tmp_path)

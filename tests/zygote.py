@@ -60,6 +60,7 @@ def work(
     folder: str,
     die: int = 0,
     most_bytes: int = 0,
+    die_in_write: int = 0,
 ) -> int:
     os.chdir(folder)
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -69,9 +70,9 @@ def work(
     sys.argv = ["train.py"]
     if die:
         die_at(die, Path(folder).absolute())
-    if most_bytes:  # as on a full disk: a file cannot grow beyond this size
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, resource.RLIM_INFINITY))
+    if limit := most_bytes or die_in_write:  # as on a full disk, a file cannot grow beyond this size
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN if most_bytes else signal.SIG_DFL)  # the default is to be killed
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
     if module != "src.train":
         return int(import_module(module).main(arguments))
     train = src.train.train

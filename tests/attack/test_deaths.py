@@ -23,6 +23,8 @@ RUN = [*TINY, "trainer.max_epochs=3", "hydra.run.dir=run"]
 SWEEP = ["-m", *TINY, "trainer.max_epochs=1", "seed=1,2", "hydra.sweep.dir=sweep"]
 SPACE = ["data.batch_size=16,32", "optimizer.lr=interval(0.001,0.1)"]
 SEARCH = ["-m", "hydra/sweeper=optuna", *TINY, *SPACE, "trainer.max_epochs=2", "hydra.sweeper.n_trials=4"]
+LONG = pytest.mark.long
+SIZES = [2_000, 50_000, *(pytest.param(size, marks=LONG) for size in range(3_000, 130_000, 4_000))]  # bytes
 SAMPLE = 9  # in `make test`, one death in this many
 
 
@@ -107,6 +109,19 @@ def test_on_a_full_disk_a_run_ends_with_74_and_its_last_checkpoint_loads(starter
     for path in folder.rglob("*.ckpt"):
         assert load(path, way_out="")["state_dict"]
     again = starter(*RUN, "resume=auto", "retry_failed=true", folder=folder)
+    assert ends(again) == 0, again.log.read_text()
+    assert_same_run(folder / "run", starter.folder / "run")
+
+
+@pytest.mark.parametrize(
+    "size", [2_000, 50_000, *(pytest.param(size, marks=LONG) for size in range(3_000, 130_000, 4_000))]
+)
+def test_a_run_that_dies_in_the_middle_of_a_write_ends_as_if_it_had_not(starter: Starter, size: int) -> None:
+    folder = starter.folder / f"write-{size}"
+    folder.mkdir()
+    died = ends(starter(*RUN, folder=folder, die_in_write=size)) is None
+    assert died or size > 60_000
+    again = starter(*RUN, "resume=auto", folder=folder)
     assert ends(again) == 0, again.log.read_text()
     assert_same_run(folder / "run", starter.folder / "run")
 

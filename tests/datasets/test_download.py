@@ -2,6 +2,7 @@ import errno
 import hashlib
 import io
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -239,3 +240,24 @@ def test_a_waiting_process_continues_the_download_of_a_killed_one(mirror: Mirror
     assert (tmp_path / "file").read_bytes() == CONTENT
     (_, whole), (_, rest) = mirror.asked
     assert whole == 0 and rest >= 0.3 * len(CONTENT)
+
+
+@pytest.mark.long
+def test_a_download_that_is_killed_at_forty_random_moments_ends_with_the_right_bytes(
+    mirror: Mirror, tmp_path: Path
+) -> None:
+    draw, kills = random.Random(0), 0
+    for _ in range(200):
+        process = start(tmp_path / "file", mirror.url("slow"))
+        if kills == 40:
+            break
+        time.sleep(draw.uniform(0.2, 0.8))
+        kills += process.poll() is None
+        process.kill()
+        process.communicate(timeout=60)
+        if (tmp_path / "file").exists():
+            assert (tmp_path / "file").read_bytes() == CONTENT
+            (tmp_path / "file").unlink()
+    assert kills == 40
+    process.communicate(timeout=60)
+    assert process.returncode == 0 and (tmp_path / "file").read_bytes() == CONTENT

@@ -28,7 +28,7 @@ RUN = [*SMALL, "trainer.max_epochs=2", "optimizer.lr=0.01"]
 SWEEP = ["-m", *SMALL, "trainer.max_epochs=1", "seed=1,2,3"]
 SECONDS, MEGABYTES, LINES = 10, 2000, 5
 EXIT_CODES = {0, 2, 3, 5, 74}
-SAMPLE = 23  # in `make test`, one case in this many
+SAMPLE = 47  # in `make test`, one case in this many
 FAMILIES: dict[str, Callable[[], Cases]] = {
     "gadgets": corpus.gadgets,
     "foreign values": corpus.foreign_values,

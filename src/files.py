@@ -19,6 +19,7 @@ from src.errors import CannotWrite, DataError, shortened
 
 MOST_BYTES = 1 << 20  # of a file with the settings or the result of a run
 MOST_LEVELS = 20  # of nested YAML, and of folders
+MOST_VALUES = 20_000  # of a YAML file
 INNER_FOLDERS = (".hydra", "checkpoints")  # of a run
 YAML_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 log = logging.getLogger(__name__)
@@ -153,7 +154,9 @@ def read_yaml(path: Path) -> Any:
 def check_events(events: Iterable[yaml.Event]) -> None:
     """Refuses deep nesting, tags and aliases. With aliases, a small file can expand to a huge one."""
     depth = 0
-    for event in events:
+    for number, event in enumerate(events):
+        if number > MOST_VALUES:
+            raise ValueError(f"it has more than {MOST_VALUES:,} values")
         if isinstance(event, yaml.AliasEvent) or getattr(event, "tag", None):
             raise ValueError("it has an alias or a tag")
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)

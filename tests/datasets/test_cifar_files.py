@@ -3,6 +3,7 @@ import io
 import os
 import pickle
 import tarfile
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,19 @@ def test_a_damaged_archive_is_reported(cifar_archive: Path) -> None:
     own = path.rename(cifar_archive / "notes.txt")
     with pytest.raises(DataError, match=rf"^{own} {said} Name another in data\.sources\.$"):
         read(own)
+
+
+@pytest.mark.parametrize("name", ["cifar-10-python.tar.gz", "cifar-10-batches-py/data_batch_1"])
+def test_a_sparse_file_of_ten_gigabytes_is_refused_before_it_is_read(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    with (tmp_path / name).open("wb") as file:
+        file.truncate(10 << 30)
+    tracemalloc.start()
+    with pytest.raises(DataError, match=r"bytes"):
+        read(tmp_path)
+    largest = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert largest < 100 << 20
 
 
 def test_an_image_folder_must_have_a_folder_named_by_a_class(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def test_settings_are_written_and_read_as_plain_data(tmp_path: Path) -> None:
     "content",
     [
         *["a: [", "- 1\n", "5", "a: !!python/name:os.system\n", "a: &x [1]\nb: *x\n", "a: 2001-01-01\n", "1: 2\n"],
-        *["[" * 500, "a: " + "9" * 5000, "\xff\xfe", "a: {" + "b: {" * 30 + "}" * 31],
+        *["[" * 500, "a: " + "9" * 5000, "\xff\xfe", "a: [" + "1," * 30_000 + "1]", "a: {" + "b: {" * 30 + "}" * 31],
     ],
 )
 def test_settings_of_another_kind_are_damaged(content: str, tmp_path: Path) -> None:

@@ -246,11 +246,6 @@ def printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
-def in_line(value: Any) -> str:
-    """A value from a file as text for a message: printable, in one line, and not too long."""
-    return shortened(printable(str(value)))
-
-
-def in_one_line(error: BaseException) -> str:
-    """The message of an error in one printable line."""
-    return in_line(" ".join(str(error).split())) or type(error).__name__
+def in_one_line(value: Any) -> str:
+    """A value from a file, or an error, as text for a message: printable, in one line, and not too long."""
+    return shortened(printable(" ".join(str(value).split()))) or type(value).__name__

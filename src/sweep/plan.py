@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import JsonValue, StringConstraints
 
 from src.errors import BadInput, DataError
-from src.files import in_line, read_json, write_json
+from src.files import in_one_line, read_json, write_json
 from src.run.records import Count, Text, checked, read_result, type_of
 from src.settings import NOT_RESULTS, is_result, key_of
 
@@ -153,19 +153,20 @@ def joined(old: Plan, new: Plan, folder: Path) -> Plan:
         BadInput: the two plans differ in more than their swept values.
     """
     if old.space != new.space:
+        before = in_one_line(old.space or "nothing (a grid)")
         raise BadInput(
-            f"resume would mix results: {folder} searches {in_line(old.space or 'nothing (a grid)')}, and this command "
-            f"searches {new.space or 'nothing (a grid)'}. Type the same space, or leave resume out to start a new one."
+            f"resume would mix results: {folder} searches {before}, and this command searches "
+            f"{new.space or 'nothing (a grid)'}. Type the same space, or leave resume out to start a new one."
         )
     if mixed := differences(old, new):
         key, (before, now) = next(iter(mixed.items()))
-        others = f" ({len(mixed)} settings differ: {in_line(', '.join(mixed))})" if len(mixed) > 1 else ""
-        hint = f"Type {shlex.quote(in_line(f'{key}={before}'))}" if before != UNTYPED else "Leave it out"
+        others = f" ({len(mixed)} settings differ: {in_one_line(', '.join(mixed))})" if len(mixed) > 1 else ""
+        hint = f"Type {shlex.quote(in_one_line(f'{key}={before}'))}" if before != UNTYPED else "Leave it out"
         if key.endswith("._target_"):  # another choice was typed
             hint = f"Type the same {key.partition('.')[0]}"
         raise BadInput(
-            f"resume would mix results: {in_line(key)} was {in_line(before)} in {folder}, and is {now} now{others}. "
-            f"{hint}, or leave resume out to start a new one."
+            f"resume would mix results: {in_one_line(key)} was {in_one_line(before)} in {folder}, and is {now} "
+            f"now{others}. {hint}, or leave resume out to start a new one."
         )
     known = {job.identity: job for job in old.jobs}
     jobs = []
